@@ -1,0 +1,1 @@
+"""Meter the stages of a distillation pipeline."""

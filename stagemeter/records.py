@@ -1,0 +1,248 @@
+"""StageRecord: one shape in memory, on the wire and in the table.
+
+A record says what one execution of one stage measured. It is written once and never changed; whoever
+judges it later (a flag accepted, a withdrawal) writes a row beside it.
+
+`None` means "not measured" and is never zero.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Self, get_type_hints
+
+from uuid6 import uuid7
+
+from stagemeter.errors import RecordError
+
+SCHEMA_VERSION = 1
+
+COMPONENTS = ("gpu", "cpu", "ram", "reported")
+ROLES = ("data", "teacher", "student", "evaluation", "prerun")
+ROLE_OF_KIND: dict[str, str] = {
+    "preprocess": "data",
+    "teacher_generation": "teacher",
+    "logit_caching": "teacher",
+    "filtering": "data",
+    "student_training": "student",
+    "evaluation": "evaluation",
+    "teacher_evaluation": "evaluation",
+    "prerun": "prerun",
+}
+TOKEN_KINDS = ("prompt", "generated", "trained", "padding", "evaluated")
+STATUSES = ("completed", "failed", "lost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """What one attempt at one stage measured. Energies in joules, powers in watts, times in seconds.
+
+    `components` lists what a total needs: `("gpu", "cpu", "ram")` on a GPU host, `("cpu", "ram")`
+    without one, `("reported",)` for a published figure. Use `total_energy` for the total.
+    """
+
+    record_id: str = field(default_factory=lambda: str(uuid7()))
+    schema_version: int = SCHEMA_VERSION
+    # What was metered.
+    kind: str
+    role: str = ""  # filled from the kind where the kind is known
+    name: str = ""
+    run_id: str | None = None
+    attempt_id: str | None = None
+    parent_id: str | None = None  # a nested part names its parent; only roots are summed
+    rank: int = 0
+    world_size: int = 1
+    status: str = "completed"
+    started_at: datetime
+    ended_at: datetime
+    duration_s: float  # by the monotonic clock
+    # Energy per component: the figure, its bounds, and how it was got.
+    components: tuple[str, ...]
+    gpu_energy_j: float | None = None
+    gpu_energy_lower_j: float | None = None
+    gpu_energy_upper_j: float | None = None
+    gpu_method: str = ""  # nvml_counter | nvml_power
+    gpu_power_energy_j: float | None = None  # the cross-check: sampled power, trapezoid rule
+    cpu_energy_j: float | None = None
+    cpu_energy_lower_j: float | None = None
+    cpu_energy_upper_j: float | None = None
+    cpu_method: str = ""  # codecarbon_process | rapl | tdp_estimate
+    ram_energy_j: float | None = None
+    ram_energy_lower_j: float | None = None
+    ram_energy_upper_j: float | None = None
+    ram_method: str = ""
+    reported_energy_j: float | None = None
+    reported_energy_lower_j: float | None = None
+    reported_energy_upper_j: float | None = None
+    reported_method: str = ""
+    idle_power_w: float | None = None  # of the host, from its prerun
+    # How well it was sampled.
+    sample_period_s: float | None = None
+    samples: int | None = None
+    coverage: float | None = None  # share of the duration backed by samples no further apart than two periods
+    longest_gap_s: float | None = None
+    # Work done, by kind. Each count is of tokens.
+    prompt_tokens: int | None = None
+    generated_tokens: int | None = None
+    trained_tokens: int | None = None
+    padding_tokens: int | None = None
+    evaluated_tokens: int | None = None
+    tokens_nominal: bool = False  # a round figure somebody stated, not a count
+    # Where and with what.
+    devices: tuple[dict[str, Any], ...] = ()  # one per GPU: uuid, name, energy_j, method, flags
+    environment: dict[str, Any] = field(default_factory=dict)
+    meter: dict[str, Any] = field(default_factory=dict)  # versions and constants of the metering itself
+    flags: tuple[dict[str, str], ...] = ()  # {"code": …, "message": one sentence}
+    simulated: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be true, naming the field, the value and the way out."""
+        if not self.role:
+            object.__setattr__(self, "role", ROLE_OF_KIND.get(self.kind, ""))
+        problems = _problems(self)
+        if problems:
+            raise RecordError(problems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON types: times as ISO 8601 in UTC, tuples as lists."""
+        data = asdict(self)
+        data["started_at"] = self.started_at.isoformat()
+        data["ended_at"] = self.ended_at.isoformat()
+        for key in ("components", "devices", "flags"):
+            data[key] = list(data[key])
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read a record from JSON types. Unknown keys are an error; `RecordError` names each bad field."""
+        known = {f.name: f for f in fields(cls)}
+        problems = {key: f"unknown field {key!r}; put foreign values into 'extra'" for key in data.keys() - known.keys()}
+        required = [n for n in ("kind", "started_at", "ended_at", "duration_s", "components") if n not in data]
+        problems |= {name: "this field is required" for name in required}
+        values = {key: value for key, value in data.items() if key in known}
+        problems |= _convert(values)
+        if problems:
+            raise RecordError(problems)
+        return cls(**values)
+
+
+def total_energy(record: StageRecord) -> tuple[float | None, tuple[str, ...]]:
+    """Total energy in joules over exactly the components the record expects, and the components missing.
+
+    A total with a hole is not a total: if one expected component is `None`, the total is `None`.
+    """
+    missing = tuple(c for c in record.components if getattr(record, f"{c}_energy_j") is None)
+    if missing:
+        return None, missing
+    return math.fsum(getattr(record, f"{c}_energy_j") for c in record.components), ()
+
+
+_TYPES = get_type_hints(StageRecord)
+_NUMBERS = tuple(n for n, t in _TYPES.items() if t in (float, float | None))
+_COUNTS = tuple(n for n, t in _TYPES.items() if t in (int, int | None))
+_TEXTS = tuple(n for n, t in _TYPES.items() if t in (str, str | None))
+
+
+def _convert(values: dict[str, Any]) -> dict[str, str]:
+    """Bring JSON types into the record's types in place; return the problems by field."""
+    problems: dict[str, str] = {}
+    for name in ("started_at", "ended_at"):
+        if name in values:
+            try:
+                values[name] = _time(values[name])
+            except (TypeError, ValueError):
+                problems[name] = f"{values[name]!r} is not an ISO 8601 time with a zone, such as 2026-01-31T12:00:00Z"
+    for name in ("components", "devices", "flags"):
+        if name in values:
+            if not isinstance(values[name], list | tuple):
+                problems[name] = f"{values[name]!r} is not a list"
+            else:
+                values[name] = tuple(values[name])
+    return problems
+
+
+def _time(value: object) -> datetime:
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    if moment.tzinfo is None:
+        raise ValueError("no zone")
+    return moment.astimezone(UTC)
+
+
+def _problems(record: StageRecord) -> dict[str, str]:
+    """Every reason to refuse the record, by field."""
+    problems = _type_problems(record)
+    if problems:
+        return problems
+    if record.schema_version != SCHEMA_VERSION:
+        problems["schema_version"] = f"{record.schema_version} is not known here; this release writes {SCHEMA_VERSION}"
+    if not record.kind:
+        problems["kind"] = "a stage needs a kind, such as student_training"
+    if record.role not in ROLES:
+        problems["role"] = f"{record.kind!r} is no known kind, so the record must name its role: one of {', '.join(ROLES)}"
+    elif ROLE_OF_KIND.get(record.kind, record.role) != record.role:
+        problems["role"] = f"a {record.kind} stage has the role {ROLE_OF_KIND[record.kind]!r}, not {record.role!r}"
+    if record.status not in STATUSES:
+        problems["status"] = f"{record.status!r} is not one of {', '.join(STATUSES)}"
+    if record.ended_at < record.started_at:
+        problems["ended_at"] = f"ends at {record.ended_at.isoformat()}, before it starts at {record.started_at.isoformat()}"
+    return problems | _component_problems(record) | _bound_problems(record)
+
+
+def _type_problems(record: StageRecord) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    for name in _NUMBERS:
+        value = getattr(record, name)
+        if value is None and name != "duration_s":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            problems[name] = f"{value!r} is not a finite number"
+        elif value < 0:
+            problems[name] = f"{value!r} is negative; leave the field out if it was not measured"
+    for name in _COUNTS:
+        value = getattr(record, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63):
+            problems[name] = f"{value!r} is not a whole number of zero or more"
+    for name in _TEXTS:
+        value = getattr(record, name)
+        if value is not None and (not isinstance(value, str) or len(value) > 500 or "\x00" in value):
+            problems[name] = f"{str(value)[:80]!r} is not a text of at most 500 characters"
+    for name in ("tokens_nominal", "simulated"):
+        if not isinstance(getattr(record, name), bool):
+            problems[name] = f"{getattr(record, name)!r} is not true or false"
+    for name in ("environment", "meter", "extra"):
+        if not isinstance(getattr(record, name), dict):
+            problems[name] = f"{getattr(record, name)!r} is not an object"
+    for name in ("devices", "flags"):
+        if not all(isinstance(item, dict) for item in getattr(record, name)):
+            problems[name] = "each item must be an object"
+    return problems
+
+
+def _component_problems(record: StageRecord) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    unknown = [c for c in record.components if c not in COMPONENTS]
+    if unknown or not record.components or len(set(record.components)) < len(record.components):
+        return {"components": f"{list(record.components)!r} must name each of {', '.join(COMPONENTS)} at most once, and at least one"}
+    if "reported" in record.components and len(record.components) > 1:
+        problems["components"] = "a reported total stands alone; it would count the other components twice"
+    for component in COMPONENTS:
+        if component not in record.components and getattr(record, f"{component}_energy_j") is not None:
+            problems[f"{component}_energy_j"] = f"is given, but {component!r} is not among the components"
+    return problems
+
+
+def _bound_problems(record: StageRecord) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    for component in COMPONENTS:
+        value, lower, upper = (getattr(record, f"{component}_energy{part}_j") for part in ("", "_lower", "_upper"))
+        if lower is not None and (value is None or lower > value):
+            problems[f"{component}_energy_lower_j"] = f"{lower!r} is above the figure {value!r}"
+        if upper is not None and (value is None or upper < value):
+            problems[f"{component}_energy_upper_j"] = f"{upper!r} is below the figure {value!r}"
+    if record.coverage is not None and record.coverage > 1:
+        problems["coverage"] = f"{record.coverage!r} is above 1"
+    if record.rank >= record.world_size:
+        problems["rank"] = f"{record.rank} is not below world_size {record.world_size}"
+    return problems
