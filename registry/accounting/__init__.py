@@ -1,0 +1,1 @@
+"""The arithmetic: frozen dataclasses in, numbers out. No Django, no files, no clock."""

@@ -4,11 +4,17 @@ Pure: a request and candidates in, one decision out. The services apply it insid
 a lock on the family.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from registry.accounting.canonical import CanonicalError, canonical, flatten
+from registry.accounting.spec import DatasetSpec, DecodingSpec, DistillationSpec, ModelSpec
+from registry.accounting.stages import TEACHER_ARTIFACTS
+
 USE, CUT, WAIT, MAKE = "use", "cut", "wait", "make"
+READY, MAKING = "ready", "making"
+NEAR_MISSES_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +22,11 @@ class ArtifactRequest:
     """What determines an artifact. `identity` is what must agree, `capture` what may be cut down to size."""
 
     kind: str
-    # Must be equal: teacher id, revision, weights digest; tokenizer and chat-template digests; dataset id and
-    # revision; precision; engine; decoding settings and seed; what happens to over-long rows.
+    # Must be equal: teacher id, revision, weights digest; tokenizer and chat-template digests; precision; engine;
+    # decoding settings and seed; what happens to over-long rows. For a teacher artifact not the dataset: its rows'
+    # digests say what was read, so two names for the same rows share one artifact.
     identity: Mapping[str, Any]
-    # May be covered: k, temperatures, encoding, max_new_tokens, max_length.
+    # May be covered: k, temperatures, encoding, max_length; max_new_tokens.
     capture: Mapping[str, Any] = field(default_factory=dict)
     # One digest per row used (prompt, and for a logit cache the answer it is forced through).
     row_digests: tuple[str, ...] = ()
@@ -43,7 +50,7 @@ class NearMiss:
     artifact_id: str
     name: str
     differences: Mapping[str, Any]
-    would_save_j: float | None
+    would_save_j: float | None  # what its production took; `None` if that is not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +61,249 @@ class Decision:
     reason: str
     artifact_id: str | None = None
     near_misses: tuple[NearMiss, ...] = ()
+
+
+# What a request that leaves these out means.
+_TEACHER_DEFAULTS: dict[str, Any] = {
+    "teacher": {"revision": ModelSpec.revision},
+    "precision": ModelSpec.precision,
+    "engine": "transformers",
+    "overlong_rows": "drop",
+}
+_DECODING_DEFAULTS: dict[str, Any] = {
+    "temperature": DecodingSpec.temperature,
+    "top_p": DecodingSpec.top_p,
+    "top_k": DecodingSpec.top_k,
+    "seed": DecodingSpec.seed,
+}
+_IDENTITY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "logit_cache": _TEACHER_DEFAULTS,
+    "synthetic_dataset": {**_TEACHER_DEFAULTS, "decoding": _DECODING_DEFAULTS},
+}
+_CAPTURE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "logit_cache": {
+        "k": DistillationSpec.k,
+        "temperatures": DistillationSpec.temperatures,
+        "encoding": DistillationSpec.encoding,
+        "max_length": DatasetSpec.max_length,
+    },
+    "synthetic_dataset": {"max_new_tokens": DecodingSpec.max_new_tokens},
+}
+
+
+def normalised(request: ArtifactRequest) -> ArtifactRequest:
+    """The request in one spelling: defaults filled in, JSON types, rows and temperatures as sorted sets.
+
+    Raises `CanonicalError` where a value cannot be carried by JSON.
+    """
+    kind = canonical(request.kind, "kind")
+    identity = _filled(_IDENTITY_DEFAULTS.get(kind, {}), canonical(request.identity, "identity"))
+    capture = _filled(_CAPTURE_DEFAULTS.get(kind, {}), canonical(request.capture, "capture"))
+    if "temperatures" in capture:
+        capture["temperatures"] = _temperatures(capture["temperatures"])
+    decoding = identity.get("decoding")
+    if isinstance(decoding, dict) and decoding.get("temperature") == 0:
+        # Greedy decoding draws nothing, so what steers the drawing makes no difference.
+        identity["decoding"] = decoding | {"top_p": 1, "top_k": 0, "seed": 0}
+    rows = tuple(sorted({canonical(digest, "row_digests") for digest in request.row_digests}))
+    return replace(request, kind=kind, identity=identity, capture=capture, row_digests=rows)
+
+
+def _temperatures(value: Any) -> list[int | float]:
+    if not isinstance(value, list) or any(isinstance(t, bool) or not isinstance(t, int | float) for t in value):
+        raise CanonicalError(f"capture.temperatures: {value!r} is not a list of numbers")
+    return sorted(set(value))
+
+
+def _filled(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` over `defaults`, object by object."""
+    result = dict(canonical(defaults)) | dict(given)
+    for key, default in defaults.items():
+        if isinstance(default, Mapping) and isinstance(given.get(key), Mapping):
+            result[key] = _filled(default, given[key])
+    return result
+
+
+def covers(have: ArtifactRequest, want: ArtifactRequest) -> tuple[str, ...]:
+    """Why `want` cannot be cut out of `have`, one sentence a reason; empty when it can.
+
+    A logit cache covers with k' ≥ k, T' ⊇ T, rows' ⊇ rows and the same length and encoding; a synthetic dataset
+    with rows' ⊇ rows and max_new_tokens' ≥ max_new_tokens; any other artifact only answers what equals it.
+    """
+    return _obstacles(normalised(have), normalised(want))
+
+
+def _obstacles(have: ArtifactRequest, want: ArtifactRequest) -> tuple[str, ...]:
+    if have.kind != want.kind:
+        return (f"It is a {have.kind}, not a {want.kind}.",)
+    fields = _identity_obstacles(have, want) | _capture_obstacles(have, want)
+    return (*fields.values(), *_row_obstacles(have, want))
+
+
+def _identity_obstacles(have: ArtifactRequest, want: ArtifactRequest) -> dict[str, str]:
+    """Dotted field → sentence, for each field of the identity that differs."""
+    theirs, ours = flatten(have.identity), flatten(want.identity)
+    return {
+        name: f"Its {name} is {_shown(theirs.get(name))}, not {_shown(ours.get(name))}."
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    }
+
+
+def _shown(value: Any) -> str:
+    return "not stated" if value is None else str(value)
+
+
+def _capture_obstacles(have: ArtifactRequest, want: ArtifactRequest) -> dict[str, str]:
+    """Field → sentence, for each capture setting that what is held cannot be cut down to."""
+    compared = {
+        name: _capture_obstacle(want.kind, name, have.capture.get(name), want.capture.get(name))
+        for name in sorted(have.capture.keys() | want.capture.keys())
+    }
+    return {name: sentence for name, sentence in compared.items() if sentence}
+
+
+def _capture_obstacle(kind: str, name: str, theirs: Any, ours: Any) -> str:
+    """One sentence, or none where `theirs` is or can be cut down to `ours`."""
+    if theirs == ours:
+        return ""
+    if name in _AT_LEAST.get(kind, ()):
+        return "" if _at_least(theirs, ours) else f"Its {name} is {_shown(theirs)}, below the {_shown(ours)} asked for."
+    if name == "temperatures" and theirs is not None and ours is not None:
+        absent = [t for t in ours if t not in theirs]
+        return f"It holds the temperatures {_listed(theirs)}, not {_listed(absent)}." if absent else ""
+    return f"Its {name} is {_shown(theirs)}, not {_shown(ours)}."
+
+
+# Capture settings of which more can be cut down to less.
+_AT_LEAST: dict[str, tuple[str, ...]] = {"logit_cache": ("k",), "synthetic_dataset": ("max_new_tokens",)}
+
+
+def _at_least(theirs: Any, ours: Any) -> bool:
+    return isinstance(theirs, int | float) and isinstance(ours, int | float) and theirs >= ours
+
+
+def _listed(values: list[Any]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _row_obstacles(have: ArtifactRequest, want: ArtifactRequest) -> list[str]:
+    if want.kind not in TEACHER_ARTIFACTS:
+        return [] if have.row_digests == want.row_digests else ["It was made from other rows."]
+    if not want.row_digests:
+        return ["The request names no rows, so nothing can be said to hold them."]
+    absent = len(set(want.row_digests) - set(have.row_digests))
+    return [f"It lacks {absent} of the {len(want.row_digests)} rows asked for."] if absent else []
+
+
+def near_misses(request: ArtifactRequest, candidates: Iterable[Candidate]) -> tuple[NearMiss, ...]:
+    """Artifacts of the same kind and teacher that do not answer `request`, fewest differences first, at most five.
+
+    One that shares no row with the request would save nothing and is left out.
+    """
+    return _near_misses(normalised(request), _normalised_candidates(candidates))
+
+
+def _normalised_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
+    return [replace(c, request=normalised(c.request)) for c in candidates if c.status in (READY, MAKING)]
+
+
+def _near_misses(want: ArtifactRequest, candidates: list[Candidate]) -> tuple[NearMiss, ...]:
+    misses = [
+        NearMiss(
+            artifact_id=candidate.artifact_id,
+            name=candidate.name,
+            differences=_differences(candidate.request, want),
+            would_save_j=candidate.production_energy_j,
+        )
+        for candidate in candidates
+        if _akin(candidate.request, want) and _obstacles(candidate.request, want)
+    ]
+    return tuple(sorted(misses, key=_nearness)[:NEAR_MISSES_SHOWN])
+
+
+def _akin(have: ArtifactRequest, want: ArtifactRequest) -> bool:
+    same_teacher = _teacher_id(have) == _teacher_id(want)
+    shared_rows = not want.row_digests or not set(have.row_digests).isdisjoint(want.row_digests)
+    return have.kind == want.kind and same_teacher and shared_rows
+
+
+def _teacher_id(request: ArtifactRequest) -> Any:
+    return flatten(request.identity).get("teacher.id")
+
+
+def _nearness(miss: NearMiss) -> tuple[int, float, str]:
+    return len(miss.differences), -(miss.would_save_j or 0.0), miss.artifact_id
+
+
+def _differences(have: ArtifactRequest, want: ArtifactRequest) -> dict[str, Any]:
+    """Dotted field → the value there, for every field in the way; for rows, how many of those asked for it holds."""
+    there = flatten(have.identity) | dict(have.capture)
+    in_the_way = [*_identity_obstacles(have, want), *_capture_obstacles(have, want)]
+    different = {name: there.get(name) for name in in_the_way}
+    if _row_obstacles(have, want):
+        held = len(set(want.row_digests) & set(have.row_digests))
+        different["rows"] = f"{held} of the {len(want.row_digests)} asked for"
+    return different
+
+
+def decide(request: ArtifactRequest, candidates: Iterable[Candidate], *, allow_regenerate: bool = False) -> Decision:
+    """Use what equals the request, else cut it out of the smallest that covers it, else wait for one being made.
+
+    Only where none of these exists is it made. `allow_regenerate` makes it again all the same: whoever passes it
+    has checked that the person may, and keeps their reason.
+    """
+    want, known = normalised(request), _normalised_candidates(candidates)
+    serving = sorted((c for c in known if not _obstacles(c.request, want)), key=lambda c: _size(c.request, want))
+    answer = _ready(serving, want) or _making(serving)
+    if answer is None:
+        reason = f"No {want.kind} that exists or is being made answers this request."
+        return Decision(action=MAKE, reason=reason, near_misses=_near_misses(want, known))
+    if allow_regenerate:
+        return Decision(action=MAKE, reason=f"Made again on request, although: {answer.reason}")
+    return answer
+
+
+def _ready(serving: list[Candidate], want: ArtifactRequest) -> Decision | None:
+    best = next((c for c in serving if c.status == READY), None)
+    if best is None:
+        return None
+    if best.request == want:
+        return Decision(action=USE, artifact_id=best.artifact_id, reason=f"{best.name} is exactly what this run needs.")
+    surplus = _surplus(best.request, want)
+    return Decision(
+        action=CUT,
+        artifact_id=best.artifact_id,
+        reason=f"What this run needs is cut out of {best.name}, which {surplus}.",
+    )
+
+
+def _making(serving: list[Candidate]) -> Decision | None:
+    best = next((c for c in serving if c.status == MAKING), None)
+    if best is None:
+        return None
+    return Decision(
+        action=WAIT,
+        artifact_id=best.artifact_id,
+        reason=f"{best.name} is being made right now and will answer this request.",
+    )
+
+
+def _size(have: ArtifactRequest, want: ArtifactRequest) -> tuple[bool, int, float, int]:
+    """Sorts an exact answer first, then the smallest: rows, k or token limit, temperatures."""
+    width = next((have.capture[n] for n in _AT_LEAST.get(have.kind, ()) if n in have.capture), 0)
+    return have != want, len(have.row_digests), width, len(have.capture.get("temperatures", ()))
+
+
+def _surplus(have: ArtifactRequest, want: ArtifactRequest) -> str:
+    """What a covering artifact holds beyond the request, as the end of a sentence."""
+    parts = [
+        f"has {name} {_shown(have.capture.get(name))} where {_shown(want.capture.get(name))} is asked for"
+        for name in _AT_LEAST.get(have.kind, ())
+        if have.capture.get(name) != want.capture.get(name)
+    ]
+    if have.capture.get("temperatures") != want.capture.get("temperatures"):
+        parts.append(f"holds the temperatures {_listed(have.capture['temperatures'])}")
+    if have.row_digests != want.row_digests:
+        parts.append(f"holds {len(have.row_digests)} rows where {len(want.row_digests)} are asked for")
+    return " and ".join(parts)

@@ -112,7 +112,7 @@ class RunSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON types; `from_dict` reads it back to an equal spec."""
-        return _plain(asdict(self))
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -203,7 +203,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "training.early_stopping_delta": (lambda v: v >= 0, "0 or more"),
     "training.early_stopping_patience": (lambda v: v >= 1, "1 or more"),
     "distillation.k": (lambda v: 1 <= v <= 4096, "between 1 and 4,096"),
-    "distillation.temperatures": (lambda v: v and all(0 < t <= 100 for t in v), "a list of temperatures above 0 and at most 100"),
+    "distillation.temperatures": (
+        lambda v: v and all(0 < t <= 100 for t in v),
+        "a list of temperatures above 0 and at most 100",
+    ),
     "distillation.temperature": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
     "distillation.ce_weight": (lambda v: 0 <= v <= 1, "between 0 and 1"),
     "distillation.encoding": (lambda v: v in ("fp16", "fp32"), "fp16 or fp32"),
@@ -235,7 +238,7 @@ def check(spec: RunSpec) -> dict[str, str]:
     return problems
 
 
-def layer_block(text: str) -> tuple[int, int] | None | bool:
+def layer_block(text: str) -> tuple[int, int] | bool | None:
     """First and last layer of a block such as "10-19"; `None` when empty; `False` when it is no block."""
     if not text:
         return None

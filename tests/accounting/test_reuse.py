@@ -1,0 +1,194 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.accounting.fingerprint import family, fingerprint
+from registry.accounting.reuse import ArtifactRequest, covers, decide, near_misses
+from tests.accounting.factories import cache_request, candidate, synthetic_request
+
+rows = st.sets(st.sampled_from(["r1", "r2", "r3", "r4"]), min_size=1).map(tuple)
+cache_requests = st.builds(
+    cache_request,
+    k=st.sampled_from([1, 50, 100]),
+    temperatures=st.sets(st.sampled_from([1.0, 2.0, 4.0]), min_size=1).map(tuple),
+    encoding=st.sampled_from(["fp16", "fp32"]),
+    max_length=st.sampled_from([512, 1024]),
+    rows=rows,
+)
+synthetic_requests = st.builds(
+    synthetic_request,
+    max_new_tokens=st.sampled_from([256, 512, 1024]),
+    decoding=st.fixed_dictionaries({"seed": st.integers(0, 1)}),
+    rows=rows,
+)
+requests = cache_requests | synthetic_requests
+
+
+@given(requests)
+def test_everything_covers_itself(request):
+    assert covers(request, request) == ()
+
+
+@given(requests, requests, requests)
+def test_covering_is_transitive(one, two, three):
+    if not covers(one, two) and not covers(two, three):
+        assert covers(one, three) == ()
+
+
+@given(requests, requests)
+def test_two_that_cover_each_other_are_the_same_artifact(one, other):
+    if not covers(one, other) and not covers(other, one):
+        assert fingerprint(one) == fingerprint(other)
+
+
+@given(requests, requests)
+def test_what_covers_lies_in_the_family(have, want):
+    if not covers(have, want):
+        assert family(have) == family(want)
+
+
+@given(requests, st.lists(st.tuples(requests, st.sampled_from(["ready", "making"])), max_size=5))
+def test_nothing_is_made_while_something_answers(request, held):
+    candidates = [candidate(r, artifact_id=str(n), status=s) for n, (r, s) in enumerate(held)]
+    decision = decide(request, candidates)
+    answering = {c.artifact_id: c.status for c in candidates if not covers(c.request, request)}
+    if decision.action == "make":
+        assert not answering
+    else:
+        assert answering[decision.artifact_id] == ("making" if decision.action == "wait" else "ready")
+
+
+@given(requests, st.permutations(range(4)), st.lists(requests, min_size=4, max_size=4))
+def test_the_order_of_the_candidates_makes_no_difference(request, order, held):
+    candidates = [candidate(r, artifact_id=str(n)) for n, r in enumerate(held)]
+    chosen, again = decide(request, candidates), decide(request, [candidates[n] for n in order])
+    assert chosen.action == again.action
+    if chosen.artifact_id is not None:
+        assert fingerprint(held[int(chosen.artifact_id)]) == fingerprint(held[int(again.artifact_id)])
+
+
+@pytest.mark.parametrize(
+    ("have", "reason"),
+    [
+        (cache_request(k=50), "Its k is 50, below the 100 asked for."),
+        (cache_request(temperatures=(1.0, 2.0)), "It holds the temperatures 1, 2, not 4."),
+        (cache_request(encoding="fp32"), "Its encoding is fp32, not fp16."),
+        (cache_request(max_length=2048), "Its max_length is 2048, not 1024."),
+        (cache_request(rows=("r1", "r9")), "It lacks 2 of the 3 rows asked for."),
+        (cache_request(identity={"precision": "fp32"}), "Its precision is fp32, not bf16."),
+        (synthetic_request(), "It is a synthetic_dataset, not a logit_cache."),
+    ],
+)
+def test_why_a_cache_does_not_cover_is_said_in_a_sentence(have, reason):
+    assert covers(have, cache_request()) == (reason,)
+
+
+def test_a_wider_cache_covers_every_smaller_request():
+    wide = cache_request(k=200, temperatures=(1, 2, 4, 8), rows=("r1", "r2", "r3", "r4"))
+    assert covers(wide, cache_request()) == ()
+
+
+def test_a_longer_dataset_over_more_prompts_covers_a_shorter_one_over_fewer():
+    wide = synthetic_request(max_new_tokens=1024, rows=("r1", "r2", "r3", "r4"))
+    assert covers(wide, synthetic_request(max_new_tokens=256, rows=("r2",))) == ()
+    assert covers(synthetic_request(max_new_tokens=256), synthetic_request()) == (
+        "Its max_new_tokens is 256, below the 512 asked for.",
+    )
+
+
+def test_a_prepared_dataset_only_answers_what_equals_it():
+    small, large = (
+        ArtifactRequest(kind="prepared_dataset", identity={"dataset": {"id": "d", "train_rows": n}}) for n in (10, 20)
+    )
+    assert covers(small, small) == ()
+    assert covers(large, small) == ("Its dataset.train_rows is 20, not 10.",)
+
+
+def test_a_request_that_names_no_rows_is_covered_by_nothing():
+    assert covers(cache_request(), cache_request(rows=())) == (
+        "The request names no rows, so nothing can be said to hold them.",
+    )
+
+
+def test_an_exact_artifact_is_used_before_a_covering_one():
+    decision = decide(
+        cache_request(),
+        [candidate(cache_request(k=200), artifact_id="wide"), candidate(cache_request(), artifact_id="exact")],
+    )
+    assert (decision.action, decision.artifact_id) == ("use", "exact")
+    assert decision.reason == "artifact exact is exactly what this run needs."
+
+
+def test_the_smallest_covering_artifact_is_cut():
+    decision = decide(
+        cache_request(),
+        [
+            candidate(cache_request(k=200, rows=("r1", "r2", "r3", "r4")), artifact_id="large"),
+            candidate(cache_request(k=200), artifact_id="small"),
+        ],
+    )
+    assert (decision.action, decision.artifact_id) == ("cut", "small")
+    assert decision.reason == (
+        "What this run needs is cut out of artifact small, which has k 200 where 100 is asked for."
+    )
+
+
+def test_a_covering_artifact_that_is_ready_is_cut_rather_than_an_exact_one_waited_for():
+    decision = decide(
+        cache_request(),
+        [
+            candidate(cache_request(), artifact_id="soon", status="making"),
+            candidate(cache_request(k=200), artifact_id="now"),
+        ],
+    )
+    assert (decision.action, decision.artifact_id) == ("cut", "now")
+
+
+def test_an_artifact_being_made_is_waited_for():
+    decision = decide(cache_request(), [candidate(cache_request(k=200), status="making")])
+    assert (decision.action, decision.artifact_id) == ("wait", "a1")
+
+
+def test_a_withdrawn_artifact_answers_nothing():
+    decision = decide(cache_request(), [candidate(cache_request(), status="withdrawn")])
+    assert (decision.action, decision.near_misses) == ("make", ())
+
+
+def test_regenerating_names_what_would_have_served():
+    decision = decide(cache_request(), [candidate(cache_request())], allow_regenerate=True)
+    assert decision.action == "make"
+    assert "artifact a1 is exactly what this run needs" in decision.reason
+
+
+def test_near_misses_say_what_differs_there_and_what_it_would_save():
+    held = candidate(synthetic_request(decoding={"seed": 7}), energy_j=38_160_000.0)
+    miss = decide(synthetic_request(), [held]).near_misses[0]
+    assert miss.differences == {"decoding.seed": 7}
+    assert miss.would_save_j == 38_160_000.0
+
+
+def test_a_surplus_that_could_be_cut_is_no_difference():
+    held = candidate(cache_request(k=200, encoding="fp32"))
+    assert near_misses(cache_request(), [held])[0].differences == {"encoding": "fp32"}
+
+
+def test_missing_rows_are_told_as_a_count():
+    held = candidate(cache_request(rows=("r1", "r2")))
+    assert near_misses(cache_request(), [held])[0].differences == {"rows": "2 of the 3 asked for"}
+
+
+def test_near_misses_share_the_teacher_and_at_least_a_row():
+    strangers = [
+        candidate(cache_request(identity={"teacher": {"id": "other"}}, k=1)),
+        candidate(cache_request(rows=("r8", "r9"))),
+        candidate(synthetic_request()),
+    ]
+    assert near_misses(cache_request(), strangers) == ()
+
+
+def test_at_most_five_near_misses_are_shown_fewest_differences_first():
+    held = [candidate(cache_request(k=k, encoding="fp32"), artifact_id=f"far{k}") for k in range(1, 6)]
+    near = candidate(cache_request(k=50), artifact_id="near")
+    shown = near_misses(cache_request(), [*held, near])
+    assert shown[0].artifact_id == "near"
+    assert len(shown) == 5
