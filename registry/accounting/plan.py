@@ -1,11 +1,16 @@
 """RunSpec → planned stages, each with the artifact it would make."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from registry.accounting.reuse import ArtifactRequest
 from registry.accounting.spec import RunSpec
 from registry.accounting.stages import INPUTS_OF_STAGE, OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
+
+# What the workers run the teacher with, and what they do with a row that is longer than max_length.
+ENGINE = "transformers"
+OVERLONG_ROWS = "drop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +27,100 @@ class Identities:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStage:
-    """One stage of a run before anything has run. `request` is what it would make, `None` if nothing or not known yet."""
+    """One stage of a run before anything has run. `request`: what it would make, `None` if nothing or not yet known."""
 
     kind: str
     role: str
     inputs: tuple[str, ...]
     output: str | None
     request: ArtifactRequest | None = None
+
+
+def plan(spec: RunSpec, identities: Identities) -> tuple[PlannedStage, ...]:
+    """The stages of the run in order. A teacher stage has no request until the rows are known."""
+    inputs = INPUTS_OF_STAGE[spec.pipeline]
+    return tuple(
+        PlannedStage(
+            kind=kind,
+            role=role_of(kind),
+            inputs=inputs.get(kind, ()),
+            output=OUTPUT_OF_STAGE[kind],
+            request=artifact_request(OUTPUT_OF_STAGE[kind], spec, identities),
+        )
+        for kind in STAGES_OF_PIPELINE[spec.pipeline]
+    )
+
+
+def artifact_request(kind: str | None, spec: RunSpec, identities: Identities) -> ArtifactRequest | None:
+    """What determines the artifact of `kind` that this run needs; `None` without a kind or while its rows are unknown.
+
+    Teacher artifacts depend on neither the student, the training nor the run's seed: every run of a sweep asks for
+    the same one. Raises `KeyError` for a kind no stage makes.
+    """
+    return None if kind is None else _REQUESTS[kind](spec, identities)
+
+
+def _prepared_dataset(spec: RunSpec, identities: Identities) -> ArtifactRequest:
+    identity = {
+        "dataset": asdict(spec.dataset),
+        "tokenizer_digest": identities.tokenizer_digest,
+        "template_digest": identities.template_digest,
+    }
+    return ArtifactRequest(kind="prepared_dataset", identity=identity)
+
+
+def _logit_cache(spec: RunSpec, identities: Identities) -> ArtifactRequest | None:
+    if identities.row_digests is None:
+        return None
+    capture = {
+        "k": spec.distillation.k,
+        "temperatures": spec.distillation.temperatures,
+        "encoding": spec.distillation.encoding,
+        "max_length": spec.dataset.max_length,
+    }
+    identity = _teacher_identity(spec, identities)
+    return ArtifactRequest(kind="logit_cache", identity=identity, capture=capture, row_digests=identities.row_digests)
+
+
+def _synthetic_dataset(spec: RunSpec, identities: Identities) -> ArtifactRequest | None:
+    if identities.prompt_digests is None:
+        return None
+    decoding = asdict(spec.decoding)
+    capture = {"max_new_tokens": decoding.pop("max_new_tokens")}
+    return ArtifactRequest(
+        kind="synthetic_dataset",
+        identity={**_teacher_identity(spec, identities), "decoding": decoding},
+        capture=capture,
+        row_digests=identities.prompt_digests,
+    )
+
+
+def _student(spec: RunSpec, identities: Identities) -> ArtifactRequest:
+    """The whole spec, seed included: two different specs never share a student."""
+    identity = {
+        "spec": spec.to_dict(),
+        "teacher_digest": identities.teacher_digest,
+        "student_digest": identities.student_digest,
+        "tokenizer_digest": identities.tokenizer_digest,
+        "template_digest": identities.template_digest,
+    }
+    return ArtifactRequest(kind="student", identity=identity)
+
+
+def _teacher_identity(spec: RunSpec, identities: Identities) -> dict[str, Any]:
+    return {
+        "teacher": {"id": spec.teacher.id, "revision": spec.teacher.revision, "digest": identities.teacher_digest},
+        "tokenizer_digest": identities.tokenizer_digest,
+        "template_digest": identities.template_digest,
+        "precision": spec.teacher.precision,
+        "engine": ENGINE,
+        "overlong_rows": OVERLONG_ROWS,
+    }
+
+
+_REQUESTS: Mapping[str, Callable[[RunSpec, Identities], ArtifactRequest | None]] = {
+    "prepared_dataset": _prepared_dataset,
+    "logit_cache": _logit_cache,
+    "synthetic_dataset": _synthetic_dataset,
+    "student": _student,
+}

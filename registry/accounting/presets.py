@@ -1,0 +1,95 @@
+"""Presets: functions that return a RunSpec. The paper's grid, and the tour that runs on a laptop."""
+
+from collections.abc import Callable
+
+from registry.accounting.spec import (
+    DatasetSpec,
+    DecodingSpec,
+    DistillationSpec,
+    EvaluationSpec,
+    ModelSpec,
+    RunSpec,
+    TrainingSpec,
+)
+from registry.accounting.stages import PIPELINES, TEACHER_REFERENCE
+
+# ── The paper (arXiv:2605.13981, sections 3.2 and 5.1); its hyperparameters are the defaults of the spec ──
+
+PAPER_TEACHER = ModelSpec(id="allenai/OLMo-2-0325-32B-SFT")
+PAPER_STUDENTS = {
+    "1B": ModelSpec(id="allenai/OLMo-2-0425-1B"),
+    "7B": ModelSpec(id="allenai/OLMo-2-1124-7B"),
+    "13B": ModelSpec(id="allenai/OLMo-2-1124-13B"),
+}
+PAPER_SUITE = ("alpaca_eval_2_lc", "ifeval", "gsm8k", "mmlu", "mt_bench_101")
+
+
+def paper(size: str, pipeline: str) -> RunSpec:
+    """One cell of the paper's grid on its main workload; `size` is 1B, 7B or 13B."""
+    return RunSpec(
+        pipeline=pipeline,
+        teacher=PAPER_TEACHER,
+        student=PAPER_STUDENTS[size],
+        dataset=DatasetSpec(id="allenai/tulu-3-sft-mixture"),
+        evaluation=EvaluationSpec(suite=PAPER_SUITE),
+    )
+
+
+# ── The tour: SmolLM2-135M-Instruct (30 layers) teaches two students cut out of itself ──
+# Everything that may be tuned stands in these five values.
+
+TOUR_MODEL = ModelSpec(id="smollm2-135m-instruct", precision="auto")
+TOUR_DATASET = DatasetSpec(id="tour-facts", train_rows=800, validation_rows=64, evaluation_rows=200, max_length=128)
+TOUR_TRAINING = TrainingSpec(
+    learning_rate=5e-4,
+    warmup_steps=10,
+    batch_size=16,
+    accumulation_steps=1,
+    precision="auto",
+    max_steps=100,
+    evaluate_every=20,
+)
+TOUR_DISTILLATION = DistillationSpec(k=50)
+TOUR_DECODING = DecodingSpec(temperature=0.7, top_p=0.9, max_new_tokens=32)
+
+TOUR_STUDENTS = {
+    20: ModelSpec(id=TOUR_MODEL.id, precision="auto", drop_layers="10-19"),
+    12: ModelSpec(id=TOUR_MODEL.id, precision="auto", drop_layers="8-25"),
+}
+
+
+def tour(student_layers: int, pipeline: str) -> RunSpec:
+    """One run of the tour; `student_layers` is 20 or 12."""
+    return _tour(TOUR_STUDENTS[student_layers], pipeline)
+
+
+def tour_teacher() -> RunSpec:
+    """The tour's teacher on its own suite: the denominator of Q."""
+    return _tour(TOUR_MODEL, TEACHER_REFERENCE)
+
+
+def tour_runs() -> tuple[RunSpec, ...]:
+    """The whole tour in the order it is queued: the teacher, then every pipeline for either student."""
+    return (tour_teacher(), *(tour(layers, pipeline) for layers in TOUR_STUDENTS for pipeline in PIPELINES))
+
+
+def _tour(student: ModelSpec, pipeline: str) -> RunSpec:
+    return RunSpec(
+        pipeline=pipeline,
+        teacher=TOUR_MODEL,
+        student=student,
+        dataset=TOUR_DATASET,
+        training=TOUR_TRAINING,
+        distillation=TOUR_DISTILLATION,
+        decoding=TOUR_DECODING,
+    )
+
+
+# What the form offers: name → function of the pipeline.
+PRESETS: dict[str, Callable[[str], RunSpec]] = {
+    "paper-1b": lambda pipeline: paper("1B", pipeline),
+    "paper-7b": lambda pipeline: paper("7B", pipeline),
+    "paper-13b": lambda pipeline: paper("13B", pipeline),
+    "tour": lambda pipeline: tour(20, pipeline),
+    "tour-small": lambda pipeline: tour(12, pipeline),
+}
