@@ -1,0 +1,33 @@
+"""Tables. Everything here is read through selectors and written through services."""
+
+from registry.models.accounts import ApiToken, User
+from registry.models.artifacts import Artifact, ArtifactUse
+from registry.models.audit import AuditEvent, IdempotencyKey
+from registry.models.base import Origin
+from registry.models.hosts import Factor, HostProfile
+from registry.models.projects import Membership, Project, Study
+from registry.models.runs import Attempt, Job, Run, RunSummary
+from registry.models.scores import EvaluationScore
+from registry.models.stages import Stage, StageReview
+
+__all__ = [
+    "ApiToken",
+    "Artifact",
+    "ArtifactUse",
+    "Attempt",
+    "AuditEvent",
+    "EvaluationScore",
+    "Factor",
+    "HostProfile",
+    "IdempotencyKey",
+    "Job",
+    "Membership",
+    "Origin",
+    "Project",
+    "Run",
+    "RunSummary",
+    "Stage",
+    "StageReview",
+    "Study",
+    "User",
+]

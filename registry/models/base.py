@@ -1,0 +1,55 @@
+"""What every table shares."""
+
+import uuid
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+from django.db.models import Q
+from uuid6 import uuid7
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+    from registry.models.accounts import User
+
+
+def new_key() -> uuid.UUID:
+    """A UUIDv7: unique everywhere, and ordered by time, so that keyset cursors follow the clock."""
+    return uuid.UUID(bytes=uuid7().bytes)
+
+
+class OwnedQuerySet(models.QuerySet):  # type: ignore[type-arg]  # generic in the stubs only
+    """Rows that belong to a project. `project_path` leads from the row to it."""
+
+    project_path = "project"
+
+    def visible_to(self, user: "User | AnonymousUser") -> Self:
+        """Rows of public projects and of the projects `user` is a member of."""
+        if user.is_authenticated and user.is_superuser:
+            return self
+        public = Q(**{f"{self.project_path}__public": True})
+        if not user.is_authenticated:
+            return self.filter(public)
+        return self.filter(public | Q(**{f"{self.project_path}__in": user.member_project_ids()}))
+
+
+class Owned(models.Model):
+    """A row with a time-ordered key, a project and the moment it was written."""
+
+    id = models.UUIDField(primary_key=True, default=new_key, editable=False)
+    project = models.ForeignKey("registry.Project", on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+
+class Origin(models.TextChoices):
+    """Where a figure came from."""
+
+    WORKER = "worker", "measured by a worker"
+    UPLOAD = "upload", "uploaded"
+    IMPORT = "import", "imported from a file"
+    PUBLISHED = "published", "published in a paper"

@@ -1,0 +1,175 @@
+"""Runs, their jobs and the attempts at them."""
+
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+
+from registry.models.base import Origin, Owned, OwnedQuerySet, new_key
+from registry.models.projects import Study
+
+
+class Run(Owned):
+    """One student taken through one pipeline with one configuration, workload and seed."""
+
+    class Status(models.TextChoices):
+        """Derived from the jobs; uploads are finished as they come."""
+
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        FINISHED = "finished", "finished"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+
+    study = models.ForeignKey(Study, on_delete=models.PROTECT, related_name="runs")
+    external_id = models.CharField(max_length=200, blank=True, help_text="The uploader's own name for the run.")
+    pipeline = models.CharField(max_length=40)
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.QUEUED)
+    origin = models.CharField(max_length=20, choices=Origin.choices, default=Origin.WORKER)
+    spec = models.JSONField(default=dict, help_text="The RunSpec; empty for an upload that brought none.")
+    teacher = models.CharField(max_length=200, blank=True)
+    student = models.CharField(max_length=200)
+    student_size = models.CharField(max_length=40, blank=True, help_text="Such as 1B; the label on charts.")
+    workload = models.CharField(max_length=200, blank=True)
+    seed = models.BigIntegerField(default=0)
+    configuration = models.CharField(max_length=64, help_text="Digest of the spec without seed and workload.")
+    hardware_class = models.CharField(max_length=200, blank=True)
+    environment = models.JSONField(default=dict)
+    simulated = models.BooleanField(default=False)
+    regenerate_reason = models.TextField(blank=True)
+    error = models.TextField(blank=True)
+    submitted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["study", "status"]),
+            models.Index(fields=["project", "-id"]),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "external_id"],
+                condition=~models.Q(external_id=""),
+                name="external_run_once_per_project",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pipeline} {self.student_size or self.student}"
+
+    def get_absolute_url(self) -> str:
+        """The run's page."""
+        return reverse("run", args=[self.pk])
+
+
+class RunSummary(models.Model):
+    """What a run's records add up to. Kept by the ledger; `manage.py verify_ledger` rebuilds and compares it.
+
+    Energies in joules. A column is `None` when one of its records lacks a component; `missing` says which.
+    The energy of stages that made an artifact is not in here: it is that artifact's production energy.
+    """
+
+    run = models.OneToOneField(Run, primary_key=True, on_delete=models.CASCADE, related_name="summary")
+    data_energy_j = models.FloatField(null=True)
+    teacher_energy_j = models.FloatField(null=True)
+    student_energy_j = models.FloatField(null=True)
+    evaluation_energy_j = models.FloatField(null=True)
+    gpu_energy_j = models.FloatField(null=True)
+    cpu_energy_j = models.FloatField(null=True)
+    ram_energy_j = models.FloatField(null=True)
+    reported_energy_j = models.FloatField(null=True)
+    lost_energy_j = models.FloatField(null=True, help_text="Of that, burnt by attempts that failed or died.")
+    duration_s = models.FloatField(default=0)
+    missing = models.JSONField(default=list, help_text="Components that records expected and lack, by stage.")
+    quality = models.FloatField(null=True, help_text="Q; None while the suite is incomplete.")
+    missing_scores = models.JSONField(default=list)
+    simulated = models.BooleanField(default=False)
+    records = models.PositiveIntegerField(default=0)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    def __str__(self) -> str:
+        return f"summary of {self.run}"
+
+
+class Job(Owned):
+    """A planned stage: mutable, with a status and a lease. The queue's truth."""
+
+    class Status(models.TextChoices):
+        """`waiting` occupies no worker: for earlier jobs of the run, or for an artifact somebody else makes."""
+
+        WAITING = "waiting", "waiting"
+        READY = "ready", "ready"
+        RUNNING = "running", "running"
+        FINISHED = "finished", "finished"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+        REUSED = "reused", "reused"
+
+    OPEN = (Status.WAITING, Status.READY, Status.RUNNING)
+    DONE = (Status.FINISHED, Status.REUSED)
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="jobs")
+    kind = models.CharField(max_length=40)
+    role = models.CharField(max_length=20)
+    position = models.PositiveSmallIntegerField(help_text="Jobs of a run go in this order.")
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.WAITING)
+    decision = models.JSONField(default=dict, help_text="Use, cut, wait or make, with the reason, for its output.")
+    artifact = models.ForeignKey(
+        "registry.Artifact",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="jobs",
+        help_text="What it makes, uses or waits for.",
+    )
+    # The lease. A worker that lost it holds an old fence, and nothing it says is booked any more.
+    fence = models.PositiveIntegerField(default=0)
+    worker = models.CharField(max_length=200, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True, help_text="Last sent to the broker.")
+    progress = models.JSONField(default=dict)
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["run_id", "position"]
+        indexes = [models.Index(fields=["status", "lease_expires_at"])]
+        constraints = [models.UniqueConstraint(fields=["run", "position"], name="one_job_per_position")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.run}"
+
+
+class Attempt(models.Model):
+    """One execution of a job. A crashed one also burnt energy, and is booked too."""
+
+    class Status(models.TextChoices):
+        """How it ended."""
+
+        RUNNING = "running", "running"
+        COMPLETED = "completed", "completed"
+        FAILED = "failed", "failed"
+        LOST = "lost", "lost"
+
+    id = models.UUIDField(primary_key=True, default=new_key, editable=False)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    fence = models.PositiveIntegerField()
+    worker = models.CharField(max_length=200)
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.RUNNING)
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["started_at"]
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="attempts_are_numbered")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} at {self.job}"
