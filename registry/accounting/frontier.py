@@ -1,0 +1,218 @@
+"""The energy–quality frontier: minimise energy, maximise Q."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from registry.accounting.figures import Charge, RunFigures, charge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One configuration: the mean over its replicates, then over workloads where the study says so.
+
+    `energy_sd_j` and `q_sd` are sample standard deviations over the `n` runs, `None` below two. A point that is not
+    `complete` is shown but never stands on the frontier; `missing` says why.
+    """
+
+    key: str
+    configuration: str
+    pipeline: str
+    student: str
+    teacher: str
+    hardware: str
+    workloads: tuple[str, ...]
+    run_ids: tuple[str, ...]
+    left_out_run_ids: tuple[str, ...]  # partial replicates beside complete ones
+    n: int
+    energy_j: float | None
+    energy_sd_j: float | None
+    by_role_j: Mapping[str, float | None]
+    q: float | None
+    q_sd: float | None
+    tokens: float | None
+    tokens_nominal: bool
+    complete: bool
+    missing: tuple[str, ...]
+    origins: tuple[str, ...]
+    simulated: bool
+    flagged: bool
+
+    @property
+    def j_per_token(self) -> float | None:
+        """Energy over the tokens of the point's runs; `None` without both."""
+        return None if self.energy_j is None or not self.tokens else self.energy_j / self.tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a point stands. A dominated one names the nearest frontier point that beats it, and by how much."""
+
+    point: Point
+    on_frontier: bool
+    dominated_by: Point | None = None
+    energy_excess_j: float | None = None  # what it burns beyond the dominating point
+    q_shortfall: float | None = None  # what it lacks in Q
+
+
+Charged = tuple[RunFigures, Charge]
+
+
+def points(
+    runs: Iterable[RunFigures],
+    scope: str,
+    n: int | str = 1,
+    average_workloads: bool = True,
+    *,
+    workloads: Sequence[str] = (),
+) -> tuple[Point, ...]:
+    """The configurations of `runs` as points, in order of first appearance.
+
+    With `workloads` (those the study averages over), a configuration that lacks one is partial: a mean with a hole
+    is not a mean. Raises `ScopeError` for an unknown scope or an N below 1.
+    """
+    groups: dict[tuple[str, str, str], list[Charged]] = {}
+    for run in runs:
+        key = (run.configuration, run.hardware, "" if average_workloads else run.workload)
+        groups.setdefault(key, []).append((run, charge(run, scope, n)))
+    wanted = tuple(workloads) if average_workloads else ()
+    return tuple(_point(" · ".join(filter(None, key)), group, wanted) for key, group in groups.items())
+
+
+def _usable(item: Charged) -> bool:
+    run, charged = item
+    return run.complete and run.q is not None and charged.energy_j is not None
+
+
+def _point(key: str, group: list[Charged], wanted: tuple[str, ...]) -> Point:
+    usable = [item for item in group if _usable(item)]
+    counted = usable or group
+    runs = [run for run, _ in counted]
+    used = {run.run_id for run in runs}
+    covered = tuple(dict.fromkeys(run.workload for run in runs))
+    lacking = tuple(workload for workload in wanted if workload not in covered)
+    energies, qualities = [c.energy_j for _, c in counted], [run.q for run in runs]
+    return Point(
+        key=key,
+        configuration=runs[0].configuration,
+        pipeline=runs[0].pipeline,
+        student=runs[0].student,
+        teacher=runs[0].teacher,
+        hardware=runs[0].hardware,
+        workloads=covered,
+        run_ids=tuple(run.run_id for run in runs),
+        left_out_run_ids=tuple(run.run_id for run, _ in group if run.run_id not in used),
+        n=len(runs),
+        energy_j=_mean(runs, energies),
+        energy_sd_j=_spread(energies),
+        by_role_j=_roles(counted),
+        q=_mean(runs, qualities),
+        q_sd=_spread(qualities),
+        tokens=_mean(runs, [run.tokens for run in runs]),
+        tokens_nominal=any(run.tokens_nominal for run in runs),
+        complete=bool(usable) and not lacking,
+        missing=() if usable and not lacking else _missing(group, lacking),
+        origins=tuple(dict.fromkeys(run.origin for run in runs)),
+        simulated=any(run.simulated for run in runs),
+        flagged=any(run.flagged for run in runs),
+    )
+
+
+def _mean(runs: list[RunFigures], values: Sequence[float | None]) -> float | None:
+    """Mean over the replicates of each workload, then over workloads; `None` as soon as one value is."""
+    by_workload: dict[str, list[float]] = {}
+    for run, value in zip(runs, values, strict=True):
+        if value is None:
+            return None
+        by_workload.setdefault(run.workload, []).append(value)
+    return _average([_average(replicates) for replicates in by_workload.values()])
+
+
+def _average(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _spread(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.stdev(known) if len(known) == len(values) and len(known) > 1 else None
+
+
+def _roles(counted: list[Charged]) -> dict[str, float | None]:
+    """Mean energy by role in joules; a role that a run does not have costs it nothing."""
+    runs = [run for run, _ in counted]
+    roles = dict.fromkeys(role for _, charged in counted for role in charged.by_role)
+    return {role: _mean(runs, [charged.by_role.get(role, 0.0) for _, charged in counted]) for role in roles}
+
+
+def _missing(group: list[Charged], lacking: tuple[str, ...]) -> tuple[str, ...]:
+    holes = [f"workload {workload}" for workload in lacking]
+    for run, charged in group:
+        if _usable((run, charged)):
+            continue
+        holes += charged.missing
+        if not run.complete:
+            holes.append("stages that have not finished")
+        if run.q is None:
+            holes.append("Q")
+    return tuple(dict.fromkeys(holes))
+
+
+def frontier(candidates: Iterable[Point]) -> tuple[Placement, ...]:
+    """Each point's placement, in the order given.
+
+    A point stands on the frontier when no other complete point has energy ≤ and Q ≥, one of them strictly. Exact ties
+    are all kept; points that are partial or lack energy or Q never stand there and dominate nobody.
+    """
+    given = list(candidates)
+    standing = _undominated([p for p in given if _eligible(p)])
+    keys = {id(p) for p in standing}
+    scale = _scale([p for p in given if _eligible(p)])
+    return tuple(_placement(p, id(p) in keys, standing, scale) for p in given)
+
+
+def _eligible(point: Point) -> bool:
+    return point.complete and point.energy_j is not None and point.q is not None
+
+
+def _position(point: Point) -> tuple[float, float]:
+    """Energy in joules and Q of an eligible point."""
+    if point.energy_j is None or point.q is None:
+        raise ValueError(f"{point.key} has no energy or no Q")
+    return point.energy_j, point.q
+
+
+def _undominated(eligible: list[Point]) -> list[Point]:
+    """One sweep from cheap to dear: a point stays when its Q is above all cheaper ones or it ties with the last."""
+    kept: list[Point] = []
+    for point in sorted(eligible, key=lambda p: (_position(p)[0], -_position(p)[1])):
+        if not kept or _position(point)[1] > _position(kept[-1])[1] or _position(point) == _position(kept[-1]):
+            kept.append(point)
+    return kept
+
+
+def _scale(eligible: list[Point]) -> tuple[float, float]:
+    """The extent of energy and Q, so that nearness does not depend on units; 1 where there is none."""
+    if not eligible:
+        return 1.0, 1.0
+    energies, qualities = zip(*(_position(p) for p in eligible), strict=True)
+    return (max(energies) - min(energies)) or 1.0, (max(qualities) - min(qualities)) or 1.0
+
+
+def _placement(point: Point, standing: bool, on_frontier: list[Point], scale: tuple[float, float]) -> Placement:
+    if standing or not _eligible(point):
+        return Placement(point=point, on_frontier=standing)
+    energy_j, q = _position(point)
+    above = [other for other in on_frontier if _position(other)[0] <= energy_j and _position(other)[1] >= q]
+    nearest = min(above, key=lambda o: _distance(_position(o), (energy_j, q), scale))
+    return Placement(
+        point=point,
+        on_frontier=False,
+        dominated_by=nearest,
+        energy_excess_j=energy_j - _position(nearest)[0],
+        q_shortfall=_position(nearest)[1] - q,
+    )
+
+
+def _distance(one: tuple[float, float], other: tuple[float, float], scale: tuple[float, float]) -> float:
+    return math.hypot((one[0] - other[0]) / scale[0], (one[1] - other[1]) / scale[1])
