@@ -6,6 +6,7 @@ judges it later (a flag accepted, a withdrawal) writes a row beside it.
 `None` means "not measured" and is never zero.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -117,10 +118,14 @@ class StageRecord:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read a record from JSON types. Unknown keys are an error; `RecordError` names each bad field."""
+        if not isinstance(data, Mapping):
+            raise RecordError({"record": f"{str(data)[:80]!r} is not an object"})
         known = {f.name: f for f in fields(cls)}
-        problems = {key: f"unknown field {key!r}; put foreign values into 'extra'" for key in data.keys() - known.keys()}
+        problems = {
+            key: f"unknown field {key!r}; put foreign values into 'extra'" for key in data.keys() - known.keys()
+        }
         required = [n for n in ("kind", "started_at", "ended_at", "duration_s", "components") if n not in data]
-        problems |= {name: "this field is required" for name in required}
+        problems |= dict.fromkeys(required, "this field is required")
         values = {key: value for key, value in data.items() if key in known}
         problems |= _convert(values)
         if problems:
@@ -152,7 +157,7 @@ def _convert(values: dict[str, Any]) -> dict[str, str]:
         if name in values:
             try:
                 values[name] = _time(values[name])
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 problems[name] = f"{values[name]!r} is not an ISO 8601 time with a zone, such as 2026-01-31T12:00:00Z"
     for name in ("components", "devices", "flags"):
         if name in values:
@@ -177,54 +182,113 @@ def _problems(record: StageRecord) -> dict[str, str]:
         return problems
     if record.schema_version != SCHEMA_VERSION:
         problems["schema_version"] = f"{record.schema_version} is not known here; this release writes {SCHEMA_VERSION}"
+    if not record.record_id:
+        problems["record_id"] = "is empty; leave the field out and one is made"
     if not record.kind:
         problems["kind"] = "a stage needs a kind, such as student_training"
     if record.role not in ROLES:
-        problems["role"] = f"{record.kind!r} is no known kind, so the record must name its role: one of {', '.join(ROLES)}"
+        problems["role"] = (
+            f"{record.kind!r} is no known kind, so the record must name its role: one of {', '.join(ROLES)}"
+        )
     elif ROLE_OF_KIND.get(record.kind, record.role) != record.role:
         problems["role"] = f"a {record.kind} stage has the role {ROLE_OF_KIND[record.kind]!r}, not {record.role!r}"
     if record.status not in STATUSES:
         problems["status"] = f"{record.status!r} is not one of {', '.join(STATUSES)}"
     if record.ended_at < record.started_at:
-        problems["ended_at"] = f"ends at {record.ended_at.isoformat()}, before it starts at {record.started_at.isoformat()}"
+        problems["ended_at"] = (
+            f"ends at {record.ended_at.isoformat()}, before it starts at {record.started_at.isoformat()}"
+        )
     return problems | _component_problems(record) | _bound_problems(record)
 
 
 def _type_problems(record: StageRecord) -> dict[str, str]:
+    problems = _number_problems(record) | _text_problems(record)
+    for name in ("started_at", "ended_at"):
+        moment = getattr(record, name)
+        if not isinstance(moment, datetime) or moment.tzinfo is None:
+            problems[name] = f"{moment!r} is not a time with a zone, such as 2026-01-31T12:00:00Z"
+    for name in ("tokens_nominal", "simulated"):
+        if not isinstance(getattr(record, name), bool):
+            problems[name] = f"{getattr(record, name)!r} is not true or false"
+    return problems | _json_problems(record)
+
+
+def _number_problems(record: StageRecord) -> dict[str, str]:
     problems: dict[str, str] = {}
     for name in _NUMBERS:
         value = getattr(record, name)
         if value is None and name != "duration_s":
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            problems[name] = f"{value!r} is not a finite number"
+        if not _is_number(value):
+            problems[name] = f"{_short(value)} is not a finite number"
         elif value < 0:
             problems[name] = f"{value!r} is negative; leave the field out if it was not measured"
     for name in _COUNTS:
         value = getattr(record, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63):
-            problems[name] = f"{value!r} is not a whole number of zero or more"
+        if value is None and _TYPES[name] is not int:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+            problems[name] = f"{_short(value)} is not a whole number of zero or more"
+    return problems
+
+
+def _text_problems(record: StageRecord) -> dict[str, str]:
+    problems: dict[str, str] = {}
     for name in _TEXTS:
         value = getattr(record, name)
-        if value is not None and (not isinstance(value, str) or len(value) > 500 or "\x00" in value):
-            problems[name] = f"{str(value)[:80]!r} is not a text of at most 500 characters"
-    for name in ("tokens_nominal", "simulated"):
-        if not isinstance(getattr(record, name), bool):
-            problems[name] = f"{getattr(record, name)!r} is not true or false"
+        if value is None and _TYPES[name] is not str:
+            continue
+        if not isinstance(value, str) or len(value) > 500 or not _is_storable(value):
+            problems[name] = f"{_short(value)} is not a text of at most 500 characters"
+    return problems
+
+
+def _json_problems(record: StageRecord) -> dict[str, str]:
+    problems: dict[str, str] = {}
     for name in ("environment", "meter", "extra"):
         if not isinstance(getattr(record, name), dict):
-            problems[name] = f"{getattr(record, name)!r} is not an object"
+            problems[name] = f"{_short(getattr(record, name))} is not an object"
     for name in ("devices", "flags"):
         if not all(isinstance(item, dict) for item in getattr(record, name)):
             problems[name] = "each item must be an object"
+    for name in ("environment", "meter", "extra", "devices", "flags"):
+        if name not in problems and not _is_storable(getattr(record, name)):
+            problems[name] = "holds something JSON cannot carry: NaN, an infinity, a null character or half a character"
     return problems
+
+
+def _short(value: object) -> str:
+    """The value as a sentence names it; a number of ten thousand digits is not written out."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
+        return "a whole number of more than 40 digits"
+    return repr(value)[:80].encode("ascii", "backslashreplace").decode()
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def _is_storable(value: object) -> bool:
+    """Whether `value` survives as JSON in UTF-8 and in a database text."""
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return "\\u0000" not in text
 
 
 def _component_problems(record: StageRecord) -> dict[str, str]:
     problems: dict[str, str] = {}
     unknown = [c for c in record.components if c not in COMPONENTS]
     if unknown or not record.components or len(set(record.components)) < len(record.components):
-        return {"components": f"{list(record.components)!r} must name each of {', '.join(COMPONENTS)} at most once, and at least one"}
+        allowed = ", ".join(COMPONENTS)
+        return {"components": f"{list(record.components)!r} must name one or more of {allowed}, each once"}
     if "reported" in record.components and len(record.components) > 1:
         problems["components"] = "a reported total stands alone; it would count the other components twice"
     for component in COMPONENTS:
