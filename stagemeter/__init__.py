@@ -1,1 +1,54 @@
-"""Meter the stages of a distillation pipeline."""
+"""Meter the stages of a distillation pipeline.
+
+from stagemeter import Meter
+
+with Meter("student_training") as meter:
+    ...
+    meter.add_tokens(trained=4096)
+print(meter.record.cpu_energy_j)
+"""
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stagemeter.client import Client
+    from stagemeter.errors import (
+        ClientError,
+        MeterError,
+        RecordError,
+        Refused,
+        SpoolError,
+        StagemeterError,
+        Unreachable,
+    )
+    from stagemeter.meter import Meter
+    from stagemeter.records import StageRecord, total_energy
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "Meter",
+    "MeterError",
+    "RecordError",
+    "Refused",
+    "SpoolError",
+    "StageRecord",
+    "StagemeterError",
+    "Unreachable",
+    "total_energy",
+]
+
+try:
+    __version__ = metadata.version("stagemeter")
+except metadata.PackageNotFoundError:  # run from a checkout
+    __version__ = "0+checkout"
+
+# Loaded on first use, so that importing the package costs next to nothing.
+_HOME = {"Client": "client", "Meter": "meter", "StageRecord": "records", "total_energy": "records"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'stagemeter' has no attribute {name!r}")
+    return getattr(import_module(f"stagemeter.{_HOME.get(name, 'errors')}"), name)

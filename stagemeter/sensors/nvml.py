@@ -1,0 +1,190 @@
+"""GPU energy and power from NVML, by UUID, for the devices a stage may use.
+
+`pynvml` is imported here and only when asked for. A host without the library, the driver or a visible
+device has no GPU sensor; then no GPU energy is expected of it.
+"""
+
+import itertools
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from stagemeter.sensors import Device, flag
+
+# Readings beyond this multiple of the enforced limit are no power but garbage (a 32-bit driver library has
+# reported megawatts with a code of success).
+SANE_MULTIPLE = 2.0
+
+
+def gpu_nodes() -> bool:
+    """Whether this host has NVIDIA device files, so that a missing NVML would be a hole and not an absence."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def select(visible: str | None, uuids: Sequence[str]) -> list[int]:
+    """Indices of the devices that `CUDA_VISIBLE_DEVICES` leaves visible, by CUDA's own rules.
+
+    `None` is every device; an empty text or -1 is none; entries are indices or UUID prefixes; CUDA ignores
+    everything from the first entry it does not know. MIG entries are resolved by the caller.
+    """
+    if visible is None:
+        return list(range(len(uuids)))
+    chosen: list[int] = []
+    for entry in (part.strip() for part in visible.split(",")):
+        index = _index_of(entry, uuids)
+        if index is None or index in chosen:
+            break
+        chosen.append(index)
+    return chosen
+
+
+def _index_of(entry: str, uuids: Sequence[str]) -> int | None:
+    if entry.isdecimal():
+        return int(entry) if int(entry) < len(uuids) else None
+    matches = [i for i, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
+    return matches[0] if len(matches) == 1 else None
+
+
+def open_nvml(visible: str | None) -> tuple["NvmlSensor | None", str]:
+    """The sensor over the visible devices, or `None` with the reason in a sentence."""
+    try:
+        import pynvml
+    except ImportError:
+        return None, "the module pynvml is not installed; install stagemeter[nvml]"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return None, f"NVML could not be opened: {error}"
+    sensor = NvmlSensor(pynvml, visible)
+    if not sensor.devices:
+        sensor.close()
+        return None, "no GPU is visible to this process (CUDA_VISIBLE_DEVICES)"
+    return sensor, ""
+
+
+class NvmlSensor:
+    """Reads the counters of the visible devices. Made by `open_nvml`."""
+
+    def __init__(self, nvml: Any, visible: str | None) -> None:
+        self._nvml = nvml
+        self._driver = str(nvml.nvmlSystemGetDriverVersion())
+        self._cuda = _cuda_version(self._optional(nvml.nvmlSystemGetCudaDriverVersion))
+        handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+        uuids = [str(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        names = [str(nvml.nvmlDeviceGetName(handle)) for handle in handles]
+        resolved, sliced = self._resolve_mig(visible, uuids)
+        chosen = select(resolved, uuids)
+        self._handles = {uuids[i]: handles[i] for i in chosen}
+        ambiguous = _order_is_ambiguous(visible, names, len(chosen))
+        self.devices = tuple(
+            self._device(i, uuids[i], names[i], handles[i], sliced=uuids[i] in sliced, ambiguous=ambiguous)
+            for i in chosen
+        )
+        self.simulated = "simulated" in self._driver.lower() or any("simulated" in name.lower() for name in names)
+
+    def _resolve_mig(self, visible: str | None, uuids: Sequence[str]) -> tuple[str | None, set[str]]:
+        """`visible` with every MIG slice replaced by its card, once per card, and the UUIDs of those cards."""
+        if visible is None or "MIG-" not in visible:
+            return visible, set()
+        entries: list[str] = []
+        sliced: set[str] = set()
+        for entry in (part.strip() for part in visible.split(",")):
+            uuid = self._optional(self._parent_of, entry) if entry.startswith("MIG-") else entry
+            if uuid is None:
+                break
+            if entry.startswith("MIG-"):
+                sliced.add(uuid)
+            index = _index_of(uuid, uuids)
+            if index is not None and str(index) not in entries:
+                entries.append(str(index))
+        return ",".join(entries), sliced
+
+    def _parent_of(self, mig_uuid: str) -> str:
+        nvml = self._nvml
+        handle = nvml.nvmlDeviceGetHandleByUUID(mig_uuid)
+        return str(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)))
+
+    def _device(self, index: int, uuid: str, name: str, handle: Any, *, sliced: bool, ambiguous: bool) -> Device:
+        limit = self._optional(self._nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+        counter = self._optional(self._nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+        flags = []
+        if sliced or self._optional(self._nvml.nvmlDeviceGetMigMode, handle) == [1, 1]:
+            flags.append(flag("mig_parent", "the stage uses a MIG slice; the energy is that of the whole card"))
+        if counter is None:
+            flags.append(flag("no_counter", f"{name} has no energy counter; sampled power is integrated instead"))
+        if ambiguous:
+            flags.append(
+                flag(
+                    "device_order",
+                    "CUDA_VISIBLE_DEVICES names indices on a host with different GPUs, where CUDA may count in another "
+                    "order; set CUDA_DEVICE_ORDER=PCI_BUS_ID or name UUIDs",
+                )
+            )
+        return Device(
+            uuid=uuid,
+            index=index,
+            name=name,
+            power_limit_w=None if limit is None else limit / 1000,
+            driver=self._driver,
+            cuda=self._cuda,
+            has_counter=counter is not None,
+            scope="mig-parent" if any(f["code"] == "mig_parent" for f in flags) else "gpu",
+            flags=tuple(flags),
+        )
+
+    def _optional(self, function: Any, *arguments: Any) -> Any:
+        """What `function` answers, or `None` where the device or driver does not offer it."""
+        try:
+            return function(*arguments)
+        except self._nvml.NVMLError:
+            return None
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """One reading per UUID; a device that fell off the bus answers with `error`."""
+        return {uuid: self._read(uuid, handle) for uuid, handle in self._handles.items()}
+
+    def _read(self, uuid: str, handle: Any) -> dict[str, Any]:
+        reading: dict[str, Any] = {"t": time.monotonic()}
+        try:
+            if self._device_of(uuid).has_counter:
+                reading["mj"] = self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+            reading["w"] = self._nvml.nvmlDeviceGetPowerUsage(handle) / 1000
+        except self._nvml.NVMLError as error:
+            reading["error"] = str(error)
+        return reading
+
+    def _device_of(self, uuid: str) -> Device:
+        return next(device for device in self.devices if device.uuid == uuid)
+
+    def tick_periods(self, seconds: float) -> Mapping[str, float]:
+        """Median time between two movements of each counter, watched for `seconds`."""
+        moves: dict[str, list[float]] = {d.uuid: [] for d in self.devices if d.has_counter}
+        last: dict[str, int] = {}
+        end = time.monotonic() + seconds
+        while moves and time.monotonic() < end:
+            for uuid, moved_at in moves.items():
+                value = self._optional(self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handles[uuid])
+                if value is not None and last.setdefault(uuid, value) != value:
+                    last[uuid] = value
+                    moved_at.append(time.monotonic())
+            time.sleep(0.001)
+        steps = {uuid: [b - a for a, b in itertools.pairwise(at)] for uuid, at in moves.items()}
+        return {uuid: median(step) for uuid, step in steps.items() if step}
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        self._nvml.nvmlShutdown()
+
+
+def _cuda_version(number: int | None) -> str:
+    return "" if number is None else f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _order_is_ambiguous(visible: str | None, names: Sequence[str], chosen: int) -> bool:
+    """Indices mean what NVML means by them only where all cards are alike, all are used, or PCI order is set."""
+    by_index = visible is not None and any(part.strip().isdecimal() for part in visible.split(","))
+    in_pci_order = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    return by_index and not in_pci_order and len(set(names)) > 1 and chosen < len(names)

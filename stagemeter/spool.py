@@ -1,0 +1,217 @@
+"""Records are on disk before they travel.
+
+One folder per metered stage:
+
+    <spool>/<record_id>/start.json      all that is known when the stage begins
+                        samples.jsonl   the sampler's log, kept as the power trace
+                        progress.json   token counts and timed parts so far
+                        record.json     the finished record
+                        sent            empty; there once a server has it
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from stagemeter.assemble import assemble
+from stagemeter.errors import RecordError, SpoolError
+from stagemeter.records import StageRecord
+from stagemeter.samplelog import read_log, read_power_curve
+from stagemeter.sampler import LOG_NAME
+from stagemeter.sensors import flag
+
+__all__ = ["default_spool", "mark_sent", "pending", "power_log", "read_power_curve", "recover", "write_record"]
+
+SAMPLER_GRACE_S = 10.0
+# A process of another container or host cannot be looked up; its sampler's log growing is its heartbeat.
+SILENCE_S = 120.0
+
+
+def default_spool() -> Path:
+    """`$STAGEMETER_SPOOL`, else `stagemeter/spool` under `$XDG_STATE_HOME` or `~/.local/state`."""
+    named = os.environ.get("STAGEMETER_SPOOL")
+    if named:
+        return Path(named)
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "stagemeter" / "spool"
+
+
+def write_json(path: Path, data: dict[str, Any], *, durable: bool = True) -> None:
+    """Write `path` so that a reader sees the old or the new content and nothing between. Raises `SpoolError`."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("w") as stream:
+            json.dump(data, stream, allow_nan=False)
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        aside.replace(path)
+        if durable:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise SpoolError(f"{path} could not be written: {error}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`; empty if there is none. Raises `SpoolError` for a file that is not one."""
+    if not path.exists():
+        return {}
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SpoolError(f"{path} could not be read: {error}") from error
+    if not isinstance(data, dict):
+        raise SpoolError(f"{path} holds {type(data).__name__}, not an object")
+    return data
+
+
+def write_record(spool_dir: Path, record: StageRecord) -> Path:
+    """Put a finished record into the spool; its path."""
+    folder = spool_dir / record.record_id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpoolError(f"{folder} could not be made: {error}") from error
+    path = folder / "record.json"
+    write_json(path, record.to_dict())
+    return path
+
+
+def pending(spool_dir: Path | str) -> list[StageRecord]:
+    """Finished records that no server has confirmed, oldest first."""
+    folders = [path.parent for path in Path(spool_dir).glob("*/record.json") if not (path.parent / "sent").exists()]
+    records = [_read_record(folder / "record.json") for folder in folders]
+    return sorted(records, key=lambda record: record.started_at)
+
+
+def _read_record(path: Path) -> StageRecord:
+    try:
+        return StageRecord.from_dict(read_json(path))
+    except RecordError as error:
+        raise SpoolError(f"{path} holds no valid record: {error}") from error
+
+
+def mark_sent(spool_dir: Path | str, record_id: str) -> None:
+    """Note that a server has this record. Its files stay: the log is its power trace."""
+    (Path(spool_dir) / record_id / "sent").touch()
+
+
+def power_log(spool_dir: Path | str, record_id: str) -> Path:
+    """The log of samples behind a record, for `read_power_curve`."""
+    return Path(spool_dir) / record_id / LOG_NAME
+
+
+def recover(spool_dir: Path | str) -> list[StageRecord]:
+    """Finish the records of stages whose process died, with status `lost`, and return them.
+
+    What they burnt until the sampler's last reading is in them. Each is put into the spool, so `pending` returns it
+    too until it is marked as sent. Stages that still run, here or elsewhere, are left alone; safe to call from
+    several processes at once.
+    """
+    recovered = [_recover(path.parent) for path in sorted(Path(spool_dir).glob("*/start.json"))]
+    return [record for record in recovered if record is not None]
+
+
+def _recover(folder: Path) -> StageRecord | None:
+    if (folder / "record.json").exists():
+        return None
+    with _alone(folder) as alone:
+        if not alone or (folder / "record.json").exists():
+            return None
+        start = read_json(folder / "start.json")
+        if is_alive(start["process"], folder) or not _sampler_ended(start["sampler"], folder):
+            return None
+        record = _lost(folder, start)
+        write_record(folder.parent, record)
+        return record
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether this process is the only one that recovers `folder` now."""
+    with (folder / "recover.lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _lost(folder: Path, start: dict[str, Any]) -> StageRecord:
+    log = read_log(folder / LOG_NAME)
+    progress = read_json(folder / "progress.json")
+    # A stage that had ended but died before it wrote its record ended at its `end` mark.
+    end = log.marks.get("end", log.times[-1] if log.times else start["t"])
+    remark = flag("lost", "the process ended without closing its meter; energy is booked up to the last sample")
+    return assemble(start, log, end_t=end, status="lost", progress=progress, flags=[remark])
+
+
+def identity(pid: int) -> dict[str, Any]:
+    """What tells a process from a later one with the same number."""
+    return {
+        "pid": pid,
+        "created": psutil.Process(pid).create_time(),
+        "boot": _read_line("/proc/sys/kernel/random/boot_id"),
+        "namespace": _link("/proc/self/ns/pid"),
+    }
+
+
+def is_alive(process: dict[str, Any], folder: Path) -> bool:
+    """Whether the process lives; where it cannot be seen from here, whether its log still grows."""
+    if process["boot"] != _read_line("/proc/sys/kernel/random/boot_id"):
+        return not _silent(folder)
+    if process["namespace"] != _link("/proc/self/ns/pid"):
+        return not _silent(folder)
+    try:
+        found = psutil.Process(process["pid"])
+        same = abs(found.create_time() - process["created"]) < 1.0
+        return bool(same and found.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _silent(folder: Path) -> bool:
+    """Another boot, host or container: dead once its log has not grown for a while."""
+    path = folder / LOG_NAME
+    written = (path if path.exists() else folder / "start.json").stat().st_mtime
+    return time.time() - written > SILENCE_S
+
+
+def _sampler_ended(sampler: dict[str, Any], folder: Path) -> bool:
+    """Give an orphaned sampler the time to take its last sample."""
+    deadline = time.monotonic() + SAMPLER_GRACE_S
+    while is_alive(sampler, folder):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _read_line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return ""
