@@ -86,7 +86,8 @@ def _synthetic_dataset(spec: RunSpec, identities: Identities) -> ArtifactRequest
     if identities.prompt_digests is None:
         return None
     decoding = asdict(spec.decoding)
-    capture = {"max_new_tokens": decoding.pop("max_new_tokens")}
+    # The length decides which prompts are dropped before the teacher sees them.
+    capture = {"max_new_tokens": decoding.pop("max_new_tokens"), "max_length": spec.dataset.max_length}
     return ArtifactRequest(
         kind="synthetic_dataset",
         identity={**_teacher_identity(spec, identities), "decoding": decoding},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 # The tokens a stage is there for. Padding is never work.
 DENOMINATOR_OF_KIND: dict[str, str] = {
     "preprocess": "prompt",
-    "logit_caching": "prompt",
+    "logit_caching": "evaluated",  # the positions captured
     "teacher_generation": "generated",
     "student_training": "trained",
     "evaluation": "evaluated",

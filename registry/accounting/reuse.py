@@ -28,7 +28,9 @@ class ArtifactRequest:
     identity: Mapping[str, Any]
     # May be covered: k, temperatures, encoding, max_length; max_new_tokens.
     capture: Mapping[str, Any] = field(default_factory=dict)
-    # One digest per row used (prompt, and for a logit cache the answer it is forced through).
+    # One digest per row asked for (prompt, and for a logit cache the answer it is forced through), over-long ones
+    # included: which of them are dropped follows from max_length. Other kinds follow from their identity, and what
+    # stands here is only what came out.
     row_digests: tuple[str, ...] = ()
 
 
@@ -87,7 +89,7 @@ _CAPTURE_DEFAULTS: dict[str, dict[str, Any]] = {
         "encoding": DistillationSpec.encoding,
         "max_length": DatasetSpec.max_length,
     },
-    "synthetic_dataset": {"max_new_tokens": DecodingSpec.max_new_tokens},
+    "synthetic_dataset": {"max_new_tokens": DecodingSpec.max_new_tokens, "max_length": DatasetSpec.max_length},
 }
 
 
@@ -105,8 +107,8 @@ def normalised(request: ArtifactRequest) -> ArtifactRequest:
     if isinstance(decoding, dict) and decoding.get("temperature") == 0:
         # Greedy decoding draws nothing, so what steers the drawing makes no difference.
         identity["decoding"] = decoding | {"top_p": 1, "top_k": 0, "seed": 0}
-    rows = tuple(sorted({canonical(digest, "row_digests") for digest in request.row_digests}))
-    return replace(request, kind=kind, identity=identity, capture=capture, row_digests=rows)
+    rows = {canonical(digest, "row_digests") for digest in request.row_digests} if kind in TEACHER_ARTIFACTS else ()
+    return replace(request, kind=kind, identity=identity, capture=capture, row_digests=tuple(sorted(rows)))
 
 
 def _temperatures(value: Any) -> list[int | float]:
@@ -128,7 +130,8 @@ def covers(have: ArtifactRequest, want: ArtifactRequest) -> tuple[str, ...]:
     """Why `want` cannot be cut out of `have`, one sentence a reason; empty when it can.
 
     A logit cache covers with k' ≥ k, T' ⊇ T, rows' ⊇ rows and the same length and encoding; a synthetic dataset
-    with rows' ⊇ rows and max_new_tokens' ≥ max_new_tokens; any other artifact only answers what equals it.
+    with rows' ⊇ rows, max_new_tokens' ≥ max_new_tokens and the same length. Any other
+    artifact only answers what equals it.
     """
     return _obstacles(normalised(have), normalised(want))
 
@@ -189,7 +192,7 @@ def _listed(values: list[Any]) -> str:
 
 def _row_obstacles(have: ArtifactRequest, want: ArtifactRequest) -> list[str]:
     if want.kind not in TEACHER_ARTIFACTS:
-        return [] if have.row_digests == want.row_digests else ["It was made from other rows."]
+        return []
     if not want.row_digests:
         return ["The request names no rows, so nothing can be said to hold them."]
     absent = len(set(want.row_digests) - set(have.row_digests))

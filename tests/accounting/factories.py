@@ -19,9 +19,9 @@ def cache_request(*, identity=None, rows=ROWS, **capture):
     return ArtifactRequest(kind="logit_cache", identity=TEACHER | (identity or {}), capture=settings, row_digests=rows)
 
 
-def synthetic_request(*, identity=None, decoding=None, rows=ROWS, max_new_tokens=512):
+def synthetic_request(*, identity=None, decoding=None, rows=ROWS, max_new_tokens=512, max_length=1024):
     whole = TEACHER | {"decoding": DECODING | (decoding or {})} | (identity or {})
-    capture = {"max_new_tokens": max_new_tokens}
+    capture = {"max_new_tokens": max_new_tokens, "max_length": max_length}
     return ArtifactRequest(kind="synthetic_dataset", identity=whole, capture=capture, row_digests=rows)
 
 

@@ -104,6 +104,18 @@ def test_a_prepared_dataset_only_answers_what_equals_it():
     assert covers(large, small) == ("Its dataset.train_rows is 20, not 10.",)
 
 
+def test_prompts_prepared_to_another_length_are_other_prompts():
+    have = synthetic_request(max_length=512)
+    assert covers(have, synthetic_request()) == ("Its max_length is 512, not 1024.",)
+
+
+def test_the_rows_that_came_out_of_preparing_are_no_part_of_the_request():
+    want = ArtifactRequest(kind="prepared_dataset", identity={"dataset": {"id": "d"}})
+    made = ArtifactRequest(kind="prepared_dataset", identity={"dataset": {"id": "d"}}, row_digests=("r1", "r2"))
+    assert fingerprint(made) == fingerprint(want)
+    assert decide(want, [candidate(made)]).action == "use"
+
+
 def test_a_request_that_names_no_rows_is_covered_by_nothing():
     assert covers(cache_request(), cache_request(rows=())) == (
         "The request names no rows, so nothing can be said to hold them.",
