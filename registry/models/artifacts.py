@@ -93,7 +93,7 @@ class ArtifactUse(models.Model):
     artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="uses")
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="uses")
     how = models.CharField(max_length=20, choices=How.choices)
-    used_share = models.FloatField(default=1.0, help_text="Share of its tokens used, where it was cut.")
+    used_share = models.FloatField(default=1.0, null=True, help_text="Of its tokens; None until a worker measured it.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

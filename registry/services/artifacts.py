@@ -88,8 +88,8 @@ def register(
     return artifact
 
 
-def publish(*, artifact: Artifact, folder: Path, meta: Mapping[str, Any], row_digests: Sequence[str]) -> None:
-    """Store what a stage left and mark the artifact ready. The files are safe before the row says so."""
+def store(*, artifact: Artifact, folder: Path, meta: Mapping[str, Any], row_digests: Sequence[str]) -> None:
+    """Store what a stage left. The artifact is not offered before `publish` says that it is whole."""
     key = storage.new_key()
     files = storage.put(key, folder)
     artifact.storage_key = key
@@ -97,11 +97,15 @@ def publish(*, artifact: Artifact, folder: Path, meta: Mapping[str, Any], row_di
     artifact.bytes = sum(file.bytes for file in files)
     artifact.content_sha256 = storage.digest_of(files)
     artifact.meta = dict(meta)
-    # A stage may drop rows (over-long ones), so what it says it holds stands, not what was asked for.
-    artifact.row_digests = list(row_digests) or artifact.row_digests
-    artifact.status = Artifact.Status.READY
-    artifact.ready_at = timezone.now()
-    artifact.save()
+    # What was asked for stands, over-long rows included: the next run asks for the same and must find it.
+    artifact.row_digests = artifact.row_digests or list(row_digests)
+    artifact.save(update_fields=["storage_key", "manifest", "bytes", "content_sha256", "meta", "row_digests"])
+
+
+def publish(*, artifact: Artifact) -> None:
+    """Offer a stored artifact, with all the energy of all the attempts that made it."""
+    artifact.status, artifact.ready_at = Artifact.Status.READY, timezone.now()
+    artifact.save(update_fields=["status", "ready_at"])
     summaries.refresh_production(artifact)
     audit.record(actor=None, project=artifact.project, action="artifact ready", subject=artifact)
 
@@ -127,7 +131,7 @@ def mark_failed(*, artifact: Artifact, reason: str) -> None:
     _set_status(artifact, Artifact.Status.FAILED, None, reason)
 
 
-def use(*, artifact: Artifact, run: Run, how: str, used_share: float = 1.0) -> ArtifactUse:
+def use(*, artifact: Artifact, run: Run, how: str, used_share: float | None = 1.0) -> ArtifactUse:
     """Note that `run` uses `artifact`; it is charged its production energy from now on."""
     row, _ = ArtifactUse.objects.get_or_create(
         artifact=artifact, run=run, defaults={"how": how, "used_share": used_share}

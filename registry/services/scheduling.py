@@ -1,0 +1,202 @@
+"""Which job may run next: waiting is a status in the database, never a worker that blocks.
+
+A run's jobs go in order. A job whose output exists is `reused`; one whose output somebody else makes waits for
+it; any other becomes ready and is sent to the workers by name, on commit.
+"""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from registry.accounting import plan as planning
+from registry.accounting.fingerprint import fingerprint
+from registry.accounting.reuse import CUT, MAKE, USE, WAIT, ArtifactRequest, Decision
+from registry.accounting.spec import RunSpec
+from registry.accounting.stages import OUTPUT_OF_STAGE
+from registry.celery import app
+from registry.models import Artifact, ArtifactUse, Job, Run
+from registry.services import artifacts, licences, reuse, summaries
+from registry.workloads import catalogue
+
+RUN_JOB = "stagemeter.run_job"
+LATER = "later"  # the rows aren't known before the data is prepared
+
+logger = logging.getLogger(__name__)
+
+
+def advance(run_id: uuid.UUID) -> None:
+    """Move a run on as far as it goes without anybody working. Safe to call at any time, by anybody."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run_id)
+        if run.status in (Run.Status.QUEUED, Run.Status.RUNNING):
+            _advance(run)
+
+
+def wake(artifact_id: uuid.UUID) -> None:
+    """Move on every run that waits for this artifact, each in a transaction of its own."""
+    waiting = Job.objects.filter(status=Job.Status.WAITING, artifact_id=artifact_id)
+    for run_id in list(waiting.order_by("id").values_list("run_id", flat=True)):
+        advance(run_id)
+
+
+def apply(job: Job, decision: Decision, request: ArtifactRequest | None, actor: Any, reason: str = "") -> None:
+    """Write a decision onto a waiting job: whose output it will be, and who uses or makes it."""
+    job.decision = {**_plain(decision), "asked": reason}
+    run = job.run
+    if decision.action == MAKE and request is not None:
+        job.artifact = artifacts.begin(
+            request=_own(request, run),
+            run=run,
+            job=job,
+            licence=_licence(run, request.kind),
+            name=_name(run, request.kind),
+            actor=actor,
+            reason=reason,
+        )
+    elif decision.action in (USE, CUT, WAIT):
+        job.artifact = Artifact.objects.get(pk=decision.artifact_id)
+        # Waiting for something larger than asked for ends in cutting it.
+        job.decision["cut"] = request is not None and job.artifact.fingerprint != fingerprint(request)
+    if decision.action in (USE, CUT):
+        _use(job, decision.action)
+    job.save(update_fields=["decision", "artifact"])
+
+
+def request_for(job: Job) -> ArtifactRequest | None:
+    """What the job's output must be, from the run's spec; rows of a hub dataset come from its prepared data."""
+    spec = RunSpec.from_dict(job.run.spec)
+    identities = catalogue.identities(spec)
+    if identities.row_digests is None:
+        prepared = _used(job.run, Artifact.Kind.PREPARED_DATASET)
+        if prepared is not None and prepared.status == Artifact.Status.READY:
+            rows, prompts = prepared.row_digests, prepared.meta.get("prompt_digests", [])
+            identities = replace(identities, row_digests=tuple(rows), prompt_digests=tuple(prompts))
+    return planning.artifact_request(OUTPUT_OF_STAGE[job.kind], spec, identities)
+
+
+def send(job: Job) -> None:
+    """Make a job ready and send its name once the transaction is committed."""
+    job.status, job.sent_at = Job.Status.READY, timezone.now()
+    job.save(update_fields=["status", "sent_at"])
+    transaction.on_commit(lambda: deliver(job.pk))
+
+
+def deliver(job_id: uuid.UUID) -> None:
+    """Hand the job's name to the broker. If the broker is away, the reaper sends it again."""
+    try:
+        app.send_task(RUN_JOB, args=[str(job_id)], retry=False)
+    except OperationalError as error:
+        logger.warning("job %s stays ready in the database, the broker is away: %s", job_id, error)
+
+
+def finish_run(run: Run, status: str, error: str = "") -> None:
+    """Close a run and bring its summary up to date."""
+    run.status, run.error, run.finished_at = status, error, timezone.now()
+    run.save(update_fields=["status", "error", "finished_at"])
+    summaries.refresh(run)
+
+
+def _advance(run: Run) -> None:
+    for job in run.jobs.select_related("artifact").order_by("position"):
+        job.run = run
+        if job.status in Job.DONE:
+            continue
+        if job.status == Job.Status.WAITING and _settle(job) == Job.Status.REUSED:
+            continue
+        return
+    finish_run(run, Run.Status.FINISHED)
+
+
+def _settle(job: Job) -> str:
+    """Decide what a waiting job whose turn has come does; returns its new status."""
+    action, artifact = job.decision.get("action"), job.artifact
+    if action == LATER:
+        return _decide_again(job)
+    if artifact is None or artifact.maker_job_id == job.pk:
+        send(job)
+    elif artifact.status == Artifact.Status.READY:
+        _use(job, CUT if job.decision.get("cut") else action)
+        job.status, job.finished_at = Job.Status.REUSED, timezone.now()
+        job.save(update_fields=["status", "finished_at"])
+    elif artifact.status != Artifact.Status.MAKING:
+        return _decide_again(job)
+    return job.status
+
+
+def _decide_again(job: Job) -> str:
+    """The rows are known now, or what was to be used is gone: ask anew, under the family's lock."""
+    request = request_for(job)
+    if request is None:
+        finish_run(job.run, Run.Status.FAILED, f"the rows that {job.kind} needs are still unknown after preparing")
+        return job.status
+    reuse.lock(request)
+    decision = reuse.decide(request=request, project=job.run.project, user=job.run.submitted_by)
+    gone = job.artifact
+    if decision.action == MAKE and gone is not None and gone.status == Artifact.Status.FAILED:
+        _take_over(job, gone)
+    else:
+        if gone is not None:
+            ArtifactUse.objects.filter(artifact=gone, run=job.run).delete()
+        apply(job, decision, request, job.run.submitted_by)
+    return _settle(job)
+
+
+def _take_over(job: Job, artifact: Artifact) -> None:
+    """Make what its maker gave up on. The energy already burnt for it stays in its production energy."""
+    artifact.status, artifact.maker_job, artifact.made_by_run = Artifact.Status.MAKING, job, job.run
+    artifact.save(update_fields=["status", "maker_job", "made_by_run"])
+    artifacts.use(artifact=artifact, run=job.run, how=ArtifactUse.How.MADE)
+    job.decision = {
+        "action": MAKE,
+        "reason": f"{artifact.name} was being made by a run that failed; this run makes it.",
+    }
+    job.save(update_fields=["decision"])
+
+
+_HOW = {USE: ArtifactUse.How.USED, CUT: ArtifactUse.How.CUT, WAIT: ArtifactUse.How.WAITED}
+
+
+def _use(job: Job, action: str | None) -> None:
+    assert job.artifact is not None  # noqa: S101 (the caller has set it)
+    # How much of a cut artifact is used, the worker measures while it reads it.
+    share = None if action == CUT else 1.0
+    artifacts.use(artifact=job.artifact, run=job.run, how=_HOW[action or USE], used_share=share)
+
+
+def _used(run: Run, kind: str) -> Artifact | None:
+    use = run.uses.filter(artifact__kind=kind).select_related("artifact").order_by("-created_at").first()
+    return use.artifact if use else None
+
+
+def _own(request: ArtifactRequest, run: Run) -> ArtifactRequest:
+    """A student is its run's own: the same spec run twice makes two students."""
+    if request.kind != Artifact.Kind.STUDENT:
+        return request
+    return replace(request, identity={**request.identity, "run": str(run.pk)})
+
+
+def _licence(run: Run, kind: str) -> str:
+    return licences.derived(RunSpec.from_dict(run.spec), of_teacher=kind != Artifact.Kind.PREPARED_DATASET)
+
+
+def _name(run: Run, kind: str) -> str:
+    label = Artifact.Kind(kind).label
+    owner = {"prepared_dataset": run.workload, "student": f"{run}"}.get(kind, f"{run.teacher}, {run.workload}")
+    return f"{label}: {owner}"[:200]
+
+
+def _plain(decision: Decision) -> dict[str, Any]:
+    misses = [{**asdict(miss), "differences": dict(miss.differences)} for miss in decision.near_misses]
+    values: Mapping[str, Any] = {
+        "action": decision.action,
+        "reason": decision.reason,
+        "artifact_id": decision.artifact_id,
+        "near_misses": misses,
+    }
+    return dict(values)
