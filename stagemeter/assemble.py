@@ -1,7 +1,7 @@
 """From what lies in a spool folder to one StageRecord: the same for a stage that ended and for one that was killed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ def assemble(
     end_t: float,
     status: str,
     progress: dict[str, Any] | None = None,
-    extra: dict[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
     flags: Sequence[dict[str, str]] = (),
 ) -> StageRecord:
     """One record from `start.json`, the samples and the progress. `end_t` is the stage's end in monotonic seconds."""

@@ -1,14 +1,10 @@
 """Meter one stage: `with Meter("student_training") as meter:` and afterwards `meter.record`."""
 
 import os
-import select
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -22,31 +18,15 @@ from stagemeter import environment as environments
 from stagemeter import spool
 from stagemeter.assemble import assemble
 from stagemeter.errors import MeterError, SpoolError
-from stagemeter.integrate import Window, cpu_energy
+from stagemeter.live import Live, LiveLog
 from stagemeter.records import ROLE_OF_KIND, ROLES, TOKEN_KINDS, StageRecord
-from stagemeter.samplelog import SampleLog, add_lines, read_log
+from stagemeter.samplelog import read_log
 from stagemeter.sampler import LOG_NAME
+from stagemeter.sampling import SamplerProcess
 from stagemeter.sensors import flag
 
-READY_WITHIN_S = 90.0  # CodeCarbon looks up the processor once per machine, on a slow disk this takes a while
-ANSWER_WITHIN_S = 15.0
 SAVE_EVERY_S = 0.5
 _current: ContextVar[str | None] = ContextVar("stagemeter_current", default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Live:
-    """What a running stage has cost so far, from the log on disk. `None` is "not known", never zero."""
-
-    duration_s: float
-    energy_j: float | None  # over all components, `None` while one of them is not known
-    gpu_energy_j: float | None
-    cpu_energy_j: float | None
-    ram_energy_j: float | None
-    gpu_power_w: float | None
-    cpu_power_w: float | None
-    ram_power_w: float | None
-    tokens: Mapping[str, int]
 
 
 class Meter:
@@ -57,7 +37,8 @@ class Meter:
 
     `environment=None` collects it here. `gpus` overrides `CUDA_VISIBLE_DEVICES` for the meter ("" meters none).
     `synchronize` is called at both edges, before the sample is taken: pass `torch.cuda.synchronize` where kernels
-    may still run. Raises `MeterError` on entering if sampling cannot begin.
+    may still run. Raises `MeterError` on entering if sampling cannot begin. Once the block runs, trouble with
+    metering never stops it: it shows as flags in the record.
     """
 
     def __init__(
@@ -84,10 +65,9 @@ class Meter:
         if not 0.01 <= period_s <= 60:
             raise MeterError(f"a period of {period_s!r} s is outside 0.01 to 60 s; the default is 0.5 s")
         self.record_id = str(uuid7())
-        self._spool_dir = Path(spool_dir) if spool_dir is not None else spool.default_spool()
-        self.folder = self._spool_dir.absolute() / self.record_id
-        self._environment = environment
-        self._gpus, self._synchronize = gpus, synchronize
+        self._spool_dir = (Path(spool_dir) if spool_dir is not None else spool.default_spool()).absolute()
+        self.folder = self._spool_dir / self.record_id
+        self._environment, self._gpus, self._synchronize = environment, gpus, synchronize
         self._facts: dict[str, Any] = {
             "record_id": self.record_id,
             "kind": kind,
@@ -104,12 +84,13 @@ class Meter:
         }
         self._tokens: dict[str, int] = {}
         self._parts: dict[str, float] = {}
+        self._flags: dict[str, dict[str, str]] = {}  # by code: trouble that repeats is said once
         self._lock = Lock()
         self._saved_at = 0.0
-        self._sampler: subprocess.Popen[bytes] | None = None
-        self._flags: list[dict[str, str]] = []
+        self._closing = False
+        self._sampler: SamplerProcess | None = None
         self._record: StageRecord | None = None
-        self._live = _LiveLog(self.folder / LOG_NAME)
+        self._live = LiveLog(self.folder / LOG_NAME)
 
     @property
     def record(self) -> StageRecord:
@@ -126,13 +107,13 @@ class Meter:
         except OSError as error:
             raise SpoolError(f"{self.folder} could not be made: {error}") from error
         self._facts["environment"] = dict(environments.collect() if self._environment is None else self._environment)
-        self._start_sampler()
         self._facts["parent_id"] = _current.get()
-        if self._synchronize:
-            self._synchronize()
-        self._ask("mark start")
-        self._facts |= {"t": time.monotonic(), "started_at": datetime.now(UTC).isoformat()}
-        self._save_start()
+        self._sampler = self._start_sampler()
+        try:
+            self._begin(self._sampler)
+        except BaseException:
+            self._sampler.kill()
+            raise
         self._token = _current.set(self.record_id)
         return self
 
@@ -140,9 +121,7 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _current.reset(self._token)
-        extra: dict[str, Any] = {}
-        if error is not None:
-            extra["error"] = f"{type(error).__name__}: {error}"[:300]
+        extra = {} if error is None else {"error": f"{type(error).__name__}: {error}"[:300]}
         try:
             self._finish("completed" if error is None else "failed", extra)
         except Exception as own:
@@ -183,189 +162,80 @@ class Meter:
         with self._lock:
             return self._live.figures(self._facts["t"], self._facts["period_s"], dict(self._tokens))
 
-    def _start_sampler(self) -> None:
-        """Start the sampling process and wait for its first sample."""
-        with (self.folder / "sampler.log").open("ab") as errors:
-            self._sampler = subprocess.Popen(
-                self._command(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=self.folder,  # nothing there can shadow a module
-                env=self._sampler_environment(),
-                start_new_session=True,  # Ctrl-C is for the stage
-            )
-        if not self._wait_for(b"ready", READY_WITHIN_S):
-            self._kill_sampler()
-            log = (self.folder / "sampler.log").read_text(errors="replace").strip()
-            raise MeterError(f"sampling did not begin: {log.splitlines()[-1] if log else 'the sampler said nothing'}")
+    def _start_sampler(self) -> SamplerProcess:
+        period_s, cache = self._facts["period_s"], self._spool_dir / "cpu.json"
+        return SamplerProcess(self.folder, period_s=period_s, cpu_cache=cache, gpus=self._gpus)
 
-    def _command(self) -> list[str]:
-        period, cache = str(self._facts["period_s"]), str(self._spool_dir.absolute() / "cpu.json")
-        options = ["--pid", str(os.getpid()), "--period", period, "--cpu-cache", cache]
-        return [sys.executable, "-m", "stagemeter.sampler", str(self.folder), *options]
+    def _begin(self, sampler: SamplerProcess) -> None:
+        """The stage's first edge."""
+        if self._synchronize:
+            self._synchronize()
+        if not sampler.ask("mark start"):
+            raise MeterError("the sampler died before the stage began; its errors are in sampler.log in the spool")
+        self._facts |= {"t": time.monotonic(), "started_at": datetime.now(UTC).isoformat()}
+        self._save_start(sampler)
 
-    def _sampler_environment(self) -> dict[str, str]:
-        values = dict(os.environ)
-        here = str(Path(stagemeter.__file__).parent.parent)
-        values["PYTHONPATH"] = os.pathsep.join(filter(None, [here, values.get("PYTHONPATH")]))
-        if self._gpus is not None:
-            values["CUDA_VISIBLE_DEVICES"] = self._gpus
-        return values
-
-    def _wait_for(self, word: bytes, seconds: float) -> bool:
-        """Whether the sampler answered `word` in time."""
-        sampler, deadline, heard = self._sampler, time.monotonic() + seconds, b""
-        if sampler is None or sampler.stdout is None:
-            return False
-        while not heard.endswith(b"\n"):
-            ready, _, _ = select.select([sampler.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            data = os.read(sampler.stdout.fileno(), 4096) if ready else b""
-            if not data:
-                return False
-            heard += data
-        return heard.split() == [word]
-
-    def _ask(self, command: str) -> bool:
-        """Have the sampler do something; whether it has."""
-        if self._sampler is None or self._sampler.stdin is None:
-            return False
-        try:
-            self._sampler.stdin.write(f"{command}\n".encode())
-            self._sampler.stdin.flush()
-        except OSError:
-            return False
-        return self._wait_for(b"done", ANSWER_WITHIN_S)
-
-    def _kill_sampler(self) -> None:
-        if self._sampler is None:
-            return
-        self._sampler.kill()
-        self._close_sampler()
-
-    def _close_sampler(self) -> None:
-        sampler, self._sampler = self._sampler, None
-        if sampler is None:
-            return
-        for stream in (sampler.stdin, sampler.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except BrokenPipeError:  # it died with words for it unsent
-                    continue
-        sampler.wait()
-
-    def _save_start(self) -> None:
-        if self._sampler is None:
-            raise MeterError("the sampler is gone")
-        processes = {"process": spool.identity(os.getpid()), "sampler": spool.identity(self._sampler.pid)}
+    def _save_start(self, sampler: SamplerProcess) -> None:
+        processes = {"process": spool.identity(os.getpid()), "sampler": spool.identity(sampler.pid)}
         spool.write_json(self.folder / "start.json", {**self._facts, **processes})
-
-    def _progress(self) -> dict[str, Any]:
-        return {"tokens": dict(self._tokens), "parts": dict(self._parts)}
 
     def _save_progress(self) -> None:
         """Keep counts on disk for the case that this process is killed; at most twice a second."""
         now = time.monotonic()
         with self._lock:
-            if "t" not in self._facts or self._record is not None or now - self._saved_at < SAVE_EVERY_S:
+            if "t" not in self._facts or self._closing or now - self._saved_at < SAVE_EVERY_S:
                 return
             self._saved_at = now
-            if self._sampler is not None and self._sampler.poll() is not None:
-                self._replace_sampler()
-            spool.write_json(self.folder / "progress.json", self._progress(), durable=False)
+            self._watch_sampler()
+            try:
+                spool.write_json(self.folder / "progress.json", self._progress(), durable=False)
+            except SpoolError as error:
+                self._remark("progress_unsaved", f"token counts could not be kept on disk: {error}")
 
-    def _replace_sampler(self) -> None:
-        """The sampler has died: go on with another one. The hole stays visible in the log and in the flags."""
-        self._close_sampler()
-        self._start_sampler()
-        self._save_start()
+    def _progress(self) -> dict[str, Any]:
+        return {"tokens": dict(self._tokens), "parts": dict(self._parts)}
 
-    def _finish(self, status: str, extra: dict[str, Any]) -> None:
+    def _watch_sampler(self) -> None:
+        """If the sampler has died, go on with another one. The hole stays visible in the log and in the flags."""
+        if self._sampler is None or self._sampler.is_running():
+            return
+        self._sampler.kill()
+        self._sampler = None
+        try:
+            self._sampler = self._start_sampler()
+            self._save_start(self._sampler)
+        except (MeterError, SpoolError) as error:
+            self._remark("sampler_died", f"the sampler died and could not be replaced: {error}")
+
+    def _remark(self, code: str, message: str) -> None:
+        self._flags.setdefault(code, flag(code, message[:400]))
+
+    def _finish(self, status: str, extra: Mapping[str, Any]) -> None:
+        """The stage's last edge, and its record."""
         if self._synchronize:
             try:
                 self._synchronize()
             except RuntimeError as error:  # the device may be what failed
-                self._flags.append(flag("not_synchronized", f"the device could not be synchronised: {error}"[:300]))
+                self._remark("not_synchronized", f"the device could not be synchronised: {error}")
         end = time.monotonic()
-        if not self._ask("mark end"):
-            # It died unseen. Another one reads the counters once more, so that their difference is complete.
-            self._kill_sampler()
-            self._start_sampler()
-        if not self._ask("stop"):
-            self._flags.append(flag("sampler_died", "the sampler did not answer at the end of the stage"))
-            self._kill_sampler()
-        self._close_sampler()
+        with self._lock:
+            self._closing = True
+        if self._sampler is None or not self._sampler.ask("mark end"):
+            self._read_once_more()
+        if self._sampler is not None and not self._sampler.stop():
+            self._remark("sampler_died", "the sampler did not answer at the end of the stage")
         log = read_log(self.folder / LOG_NAME)
-        record = assemble(
-            self._facts, log, end_t=end, status=status, progress=self._progress(), extra=extra, flags=self._flags
-        )
-        spool.write_record(self._spool_dir.absolute(), record)
-        self._record = record
+        flags = tuple(self._flags.values())
+        progress = self._progress()
+        self._record = assemble(self._facts, log, end_t=end, status=status, progress=progress, extra=extra, flags=flags)
+        spool.write_record(self._spool_dir, self._record)
 
-
-class _LiveLog:
-    """Reads what was appended since it last looked."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._log = SampleLog()
-
-    def figures(self, start: float, period_s: float, tokens: Mapping[str, int]) -> Live:
-        self._read_on()
-        log, now = self._log, time.monotonic()
-        gpu_j = self._gpu_j(start)
-        cpu_j = ram_j = cpu_w = ram_w = None
-        if log.cpu:
-            window = Window(start=start, end=max(log.cpu[-1].t, start), period_s=period_s)
-            cpu, ram = cpu_energy(log, window)
-            cpu_j, ram_j = cpu.value_j, ram.value_j
-            cpu_w, ram_w = self._cpu_w()
-        expected = [cpu_j, ram_j, *([gpu_j] if log.gpu_expected else [])]
-        known = [value for value in expected if value is not None]
-        return Live(
-            duration_s=now - start,
-            energy_j=sum(known) if len(known) == len(expected) else None,
-            gpu_energy_j=gpu_j,
-            cpu_energy_j=cpu_j,
-            ram_energy_j=ram_j,
-            gpu_power_w=self._gpu_w(),
-            cpu_power_w=cpu_w,
-            ram_power_w=ram_w,
-            tokens=tokens,
-        )
-
-    def _read_on(self) -> None:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as stream:
-            stream.seek(self._offset)
-            data = stream.read()
-        complete = data[: data.rfind(b"\n") + 1]
-        self._offset += len(complete)
-        add_lines(self._log, complete.splitlines())
-
-    def _gpu_j(self, start: float) -> float | None:
-        """Counters now minus counters at the start; `None` where a device has none or one ran backwards."""
-        total = 0.0
-        for points in self._log.gpu.values():
-            first = next((p for p in points if p.t >= start - 1.0), points[-1])
-            begin = max((p for p in points if p.t <= start), key=lambda p: p.t, default=first)
-            if begin.mj is None or points[-1].mj is None or points[-1].mj < begin.mj:
-                return None
-            total += (points[-1].mj - begin.mj) / 1000
-        return total if self._log.gpu else None
-
-    def _gpu_w(self) -> float | None:
-        watts = [points[-1].w for points in self._log.gpu.values()]
-        known = [w for w in watts if w is not None]
-        return sum(known) if known and len(known) == len(watts) else None
-
-    def _cpu_w(self) -> tuple[float | None, float | None]:
-        last = self._log.cpu[-1]
-        before = next((p for p in reversed(self._log.cpu) if last.t - p.t > 0.5 and p.segment == last.segment), None)
-        if before is None:
-            return None, None
-        span = last.t - before.t
-        return (last.cpu_j - before.cpu_j) / span, (last.ram_j - before.ram_j) / span
+    def _read_once_more(self) -> None:
+        """The sampler died unseen: another one reads the counters, so that their difference is complete."""
+        if self._sampler is not None:
+            self._sampler.kill()
+            self._sampler = None
+        try:
+            self._sampler = self._start_sampler()
+        except MeterError as error:
+            self._remark("sampler_died", f"the sampler died and could not be replaced: {error}")

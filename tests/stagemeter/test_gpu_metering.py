@@ -1,0 +1,121 @@
+"""Against a simulated NVML whose energy is known exactly."""
+
+import time
+
+import pytest
+
+from stagemeter.meter import Meter
+
+pytestmark = pytest.mark.usefixtures("gpu_host")
+TICK_J = 600 * 0.1  # what one tick of the counter can hide at either edge
+
+
+def metered(spool_dir, seconds, **options):
+    """A record over a block of sleep, and the block's own edges."""
+    with Meter("student_training", spool_dir=spool_dir, environment={}, **options) as meter:
+        start = time.monotonic()
+        time.sleep(seconds)
+        end = time.monotonic()
+    return meter.record, start, end
+
+
+def codes(record):
+    return {flag["code"] for flag in record.flags}
+
+
+def test_counter_energy_equals_the_known_integral_within_a_tick(gpu_host, spool_dir):
+    record, start, end = metered(spool_dir, 3.2)
+    truth = gpu_host.truth_j(start, end)
+    assert record.gpu_method == "nvml_counter"
+    assert record.gpu_energy_j == pytest.approx(truth, abs=TICK_J)
+    assert record.gpu_energy_lower_j <= truth <= record.gpu_energy_upper_j
+
+
+def test_a_fine_counter_gives_the_integral_to_a_percent(gpu_host, spool_dir):
+    gpu_host.set(TICK=0.001)
+    record, start, end = metered(spool_dir, 2.0)
+    assert record.gpu_energy_j == pytest.approx(gpu_host.truth_j(start, end), rel=0.02)
+    assert record.meter["counter_tick_s"]["GPU-00000000-5151-5151-5151-515151515151"] < 0.02
+
+
+def test_the_counters_tick_is_measured(gpu_host, spool_dir):
+    record, _, _ = metered(spool_dir, 0.2)
+    assert next(iter(record.meter["counter_tick_s"].values())) == pytest.approx(0.1, abs=0.03)
+
+
+def test_energy_from_a_simulation_is_marked_simulated(spool_dir):
+    record, _, _ = metered(spool_dir, 0.2)
+    assert record.simulated
+    assert record.components == ("gpu", "cpu", "ram")
+
+
+def test_power_is_integrated_as_a_cross_check(gpu_host, spool_dir):
+    gpu_host.waveform(((0.0, 300.0), (1.0, 300.0)))
+    record, start, end = metered(spool_dir, 1.5)
+    assert record.gpu_power_energy_j == pytest.approx(300 * (end - start), rel=0.02)
+
+
+def test_only_visible_devices_are_counted(gpu_host, spool_dir):
+    gpu_host.set(DEVICES=3)
+    gpu_host.visible("1")
+    record, start, end = metered(spool_dir, 2.0)
+    assert [device["index"] for device in record.devices] == [1]
+    assert record.gpu_energy_j == pytest.approx(2 * gpu_host.truth_j(start, end), abs=2 * TICK_J)
+
+
+def test_devices_are_summed_and_each_has_its_share(gpu_host, spool_dir):
+    gpu_host.set(DEVICES=2)
+    record, _, _ = metered(spool_dir, 1.0)
+    shares = [device["energy_j"] for device in record.devices]
+    assert sum(shares) == pytest.approx(record.gpu_energy_j)
+    assert shares[1] == pytest.approx(2 * shares[0], rel=0.05)
+
+
+def test_a_process_that_sees_no_device_expects_no_gpu_energy(gpu_host, spool_dir):
+    gpu_host.visible("")
+    record, _, _ = metered(spool_dir, 0.2)
+    assert record.components == ("cpu", "ram")
+    assert record.gpu_energy_j is None
+
+
+def test_a_counter_that_runs_backwards_is_flagged_and_power_stands_in(gpu_host, spool_dir):
+    gpu_host.waveform(((0.0, 300.0), (1.0, 300.0)))
+    gpu_host.set(RESET_AT=time.monotonic() + 4)
+    with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
+        start = time.monotonic()
+        time.sleep(5.5)
+        end = time.monotonic()
+    assert "counter_reset" in codes(meter.record)
+    assert meter.record.gpu_method == "nvml_power"
+    assert meter.record.gpu_energy_j == pytest.approx(300 * (end - start), rel=0.02)
+
+
+def test_a_counter_that_stands_still_under_load_is_not_believed(gpu_host, spool_dir):
+    gpu_host.set(FROZEN_AT=time.monotonic() + 1)
+    record, start, end = metered(spool_dir, 3.5, period_s=0.1)
+    assert "counter_frozen" in codes(record)
+    assert record.gpu_energy_j == pytest.approx(gpu_host.truth_j(start, end), rel=0.15)
+
+
+def test_a_device_without_a_counter_is_metered_by_power(gpu_host, spool_dir):
+    gpu_host.set(NO_COUNTER=1)
+    record, start, end = metered(spool_dir, 2.0, period_s=0.1)
+    assert record.gpu_method == "nvml_power"
+    assert "no_counter" in codes(record)
+    assert record.gpu_energy_j == pytest.approx(gpu_host.truth_j(start, end), rel=0.2)
+
+
+def test_a_lost_gpu_leaves_no_total_and_says_so(gpu_host, spool_dir):
+    gpu_host.set(LOST_AT=time.monotonic() + 2)
+    record, _, _ = metered(spool_dir, 4.0)
+    assert record.gpu_energy_j is None
+    assert "gpu_read_error" in codes(record)
+
+
+def test_two_slices_of_one_card_count_the_card_once_and_say_so(gpu_host, spool_dir):
+    gpu_host.set(DEVICES=2, MIG=1)
+    gpu_host.visible("MIG-1-a,MIG-1-b")
+    record, _, _ = metered(spool_dir, 0.3)
+    assert [device["index"] for device in record.devices] == [1]
+    assert record.devices[0]["scope"] == "mig-parent"
+    assert "mig_parent" in codes(record)

@@ -1,0 +1,121 @@
+"""A killed stage has burnt energy too: its record is rebuilt from what lies on disk."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from stagemeter import spool
+from stagemeter.meter import Meter
+from stagemeter.samplelog import read_log
+from tests.stagemeter.conftest import read_json
+
+BUSY = """
+import time
+from stagemeter import Meter
+ids = {"run_id": "run-1", "attempt_id": "attempt-1", "environment": {"k": "v"}}
+with Meter("student_training", spool_dir=sys.argv[1], **ids) as meter:
+    with meter.part("model_loading"):
+        pass
+    print(meter.record_id, flush=True)
+    while True:
+        meter.add_tokens(trained=7)
+        end = time.monotonic() + 0.02
+        while time.monotonic() < end:
+            pass
+"""
+
+
+def killed(script, after_s):
+    """A metered program, killed `after_s` seconds into its stage; its folder's name."""
+    process = script(BUSY)
+    record_id = process.stdout.readline().strip()
+    time.sleep(after_s)
+    process.kill()
+    process.wait()
+    return record_id
+
+
+def test_a_stage_killed_with_sigkill_is_booked_with_the_energy_it_burnt(script, spool_dir):
+    killed(script, 3.0)
+    (record,) = spool.recover(spool_dir)
+    assert record.status == "lost"
+    assert (record.run_id, record.attempt_id, record.environment) == ("run-1", "attempt-1", {"k": "v"})
+    assert record.duration_s == pytest.approx(3.0, abs=1.0)
+    assert record.cpu_energy_j > 0
+    assert record.ram_energy_j > 0
+    assert record.trained_tokens >= 7
+    assert record.trained_tokens % 7 == 0
+    assert "model_loading" in record.extra["parts"]
+    assert "lost" in {flag["code"] for flag in record.flags}
+
+
+def test_gpu_energy_of_a_killed_stage_is_the_counters(script, spool_dir, gpu_host):
+    gpu_host.waveform(((0.0, 200.0), (1.0, 200.0)))
+    killed(script, 2.0)
+    (record,) = spool.recover(spool_dir)
+    assert record.gpu_method == "nvml_counter"
+    assert record.gpu_energy_j == pytest.approx(200 * record.duration_s, abs=2 * 200 * 0.1)
+
+
+def test_recovering_twice_books_once(script, spool_dir):
+    record_id = killed(script, 0.5)
+    assert [record.record_id for record in spool.recover(spool_dir)] == [record_id]
+    assert spool.recover(spool_dir) == []
+    assert [record.record_id for record in spool.pending(spool_dir)] == [record_id]
+
+
+def test_a_running_stage_is_left_alone(script, spool_dir):
+    process = script(BUSY)
+    process.stdout.readline()
+    assert spool.recover(spool_dir) == []
+    assert process.poll() is None
+
+
+def test_a_record_is_pending_until_it_is_marked_as_sent(spool_dir):
+    with Meter("evaluation", spool_dir=spool_dir, environment={}) as meter:
+        pass
+    assert spool.pending(spool_dir) == [meter.record]
+    spool.mark_sent(spool_dir, meter.record_id)
+    assert spool.pending(spool_dir) == []
+    assert spool.power_log(spool_dir, meter.record_id).exists()
+
+
+def test_the_sampler_ends_with_its_parent_after_one_last_sample(script, spool_dir):
+    process = script(BUSY)
+    record_id = process.stdout.readline().strip()
+    sampler = psutil.Process(read_json(spool_dir / record_id / "start.json")["sampler"]["pid"])
+    process.kill()
+    process.wait()
+    sampler.wait(timeout=5)
+    log = read_log(spool.power_log(spool_dir, record_id))
+    assert log.end_reason in ("parent_died", "parent_left")
+    assert "last" in log.marks
+
+
+def test_a_sampler_that_dies_is_replaced_and_the_hole_is_flagged(spool_dir, gpu_host):
+    gpu_host.waveform(((0.0, 200.0), (1.0, 200.0)))
+    with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
+        time.sleep(1.0)
+        os.kill(read_json(meter.folder / "start.json")["sampler"]["pid"], signal.SIGKILL)
+        time.sleep(1.5)
+        meter.add_tokens(trained=1)
+        time.sleep(0.6)
+    record = meter.record
+    codes = {flag["code"] for flag in record.flags}
+    assert {"sampler_replaced", "low_coverage", "cpu_bridged"} <= codes
+    assert record.coverage < 0.8
+    assert record.gpu_energy_j == pytest.approx(200 * record.duration_s, abs=200 * 0.2)  # a counter sees across a hole
+    assert record.cpu_energy_j is not None
+
+
+def test_a_sampler_found_dead_at_the_end_is_read_once_more(spool_dir, gpu_host):
+    gpu_host.waveform(((0.0, 200.0), (1.0, 200.0)))
+    with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
+        time.sleep(0.7)
+        os.kill(read_json(meter.folder / "start.json")["sampler"]["pid"], signal.SIGKILL)
+        time.sleep(0.7)
+    assert meter.record.gpu_energy_j == pytest.approx(200 * meter.record.duration_s, rel=0.5)
+    assert meter.record.gpu_energy_lower_j <= 200 * meter.record.duration_s <= meter.record.gpu_energy_upper_j
