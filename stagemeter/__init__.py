@@ -8,7 +8,7 @@ with Meter("student_training") as meter:
 print(meter.record.cpu_energy_j)
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from stagemeter.meter import Meter
     from stagemeter.records import StageRecord, total_energy
 
+    __version__: str
+
 __all__ = [
     "Client",
     "ClientError",
@@ -39,16 +41,22 @@ __all__ = [
     "total_energy",
 ]
 
-try:
-    __version__ = metadata.version("stagemeter")
-except metadata.PackageNotFoundError:  # run from a checkout
-    __version__ = "0+checkout"
-
 # Loaded on first use, so that importing the package costs next to nothing.
 _HOME = {"Client": "client", "Meter": "meter", "StageRecord": "records", "total_energy": "records"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in __all__:
         raise AttributeError(f"module 'stagemeter' has no attribute {name!r}")
     return getattr(import_module(f"stagemeter.{_HOME.get(name, 'errors')}"), name)
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("stagemeter")
+    except metadata.PackageNotFoundError:  # run from a checkout
+        return "0+checkout"

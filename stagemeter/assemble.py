@@ -33,9 +33,10 @@ def assemble(
     cpu, ram = cpu_energy(log, window)
     quality = sampling(log.times, window)
     began = datetime.fromisoformat(start["started_at"])
+    idle = {"idle_power_w": _mean_power(log, window, gpu, cpu, ram)} if start["kind"] == "prerun" else {}
     parts = {"parts": progress["parts"]} if progress.get("parts") else {}
     return StageRecord(
-        **{name: start[name] for name in _FROM_START},
+        **{name: start[name] for name in _FROM_START} | idle,
         status=status,
         started_at=began,
         ended_at=began + timedelta(seconds=window.duration_s),
@@ -71,6 +72,12 @@ _FROM_START = (
     "idle_power_w",
     "environment",
 )
+
+
+def _mean_power(log: SampleLog, window: Window, gpu: Energy, cpu: Energy, ram: Energy) -> float | None:
+    """What the host drew at rest, over all components; `None` while one of them is not known."""
+    total = _sum([energy.value_j for energy in ([gpu, cpu, ram] if log.gpu_expected else [cpu, ram])])
+    return total / window.duration_s if total is not None and window.duration_s else None
 
 
 def _energy_fields(component: str, energy: Energy) -> dict[str, Any]:

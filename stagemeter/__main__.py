@@ -1,0 +1,302 @@
+"""The command line: meter a command, upload records, look things up."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stagemeter.errors import ClientError, RecordError, Refused, StagemeterError, Unreachable
+from stagemeter.records import TOKEN_KINDS, StageRecord, total_energy
+
+if TYPE_CHECKING:
+    from stagemeter.client import Client
+
+OK, FOUND_FAULTS, USAGE, NOT_METERED, REFUSED, UNREACHABLE = range(6)
+EXIT_CODES = """exit codes:
+  0  done
+  1  a check failed (doctor), or some records were refused (upload)
+  2  the command line or an input file is wrong
+  3  metering could not begin, or a record could not be kept
+  4  the server refused
+  5  the server could not be reached
+`run` exits as the command did; 128 + N if signal N ended it, 126 or 127 if it could not be started.
+
+environment:
+  STAGEMETER_URL, STAGEMETER_TOKEN   the server and your token there
+  STAGEMETER_SPOOL                   where records wait, default ~/.local/state/stagemeter/spool
+"""
+
+
+class CommandFailed(StagemeterError):
+    """The metered command ended with another code than 0."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        super().__init__(f"exit code {code}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    options = parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except Refused as error:
+        return _fail(json.dumps(error.problems, indent=2, default=str), REFUSED)
+    except Unreachable as error:
+        return _fail(str(error), UNREACHABLE)
+    except (ClientError, RecordError, OSError, ValueError) as error:
+        return _fail(str(error), USAGE)
+    except StagemeterError as error:
+        return _fail(str(error), NOT_METERED)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"stagemeter: {message}", file=sys.stderr)
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command and option."""
+    described = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser(prog="stagemeter", description=__doc__, epilog=EXIT_CODES, formatter_class=described)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="meter a command as one stage", epilog=EXIT_CODES, formatter_class=described)
+    run.add_argument("--stage", required=True, help="its kind, such as student_training")
+    run.add_argument("--role", default="", help="needed for a kind of your own: data, teacher, student or evaluation")
+    run.add_argument("--run", help="the run it belongs to")
+    run.add_argument("--name", default="")
+    run.add_argument("--period", type=float, default=0.5, help="seconds between samples")
+    run.add_argument("--tokens", action="append", default=[], metavar="KIND=N", help=f"{', '.join(TOKEN_KINDS)}")
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- CMD …")
+    run.set_defaults(command=run_command)
+
+    upload = commands.add_parser("upload", help="send records to a server")
+    upload.add_argument("files", nargs="*", default=["spool"], help="JSON or JSONL files, or the word spool (default)")
+    _server(upload).set_defaults(command=upload_command)
+
+    doctor = commands.add_parser("doctor", help="say whether this host can be metered")
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(command=doctor_command)
+
+    prerun = commands.add_parser("prerun", help="meter this host doing nothing")
+    prerun.add_argument("--seconds", type=float, default=30.0)
+    prerun.set_defaults(command=prerun_command)
+
+    for name, text, command in (
+        ("lookup", "ask who has already made a teacher artifact", lookup_command),
+        ("plan", "say what a run would do and reuse", plan_command),
+        ("submit", "submit a run", submit_command),
+    ):
+        asked = commands.add_parser(name, help=text)
+        asked.add_argument("file", type=Path, help="a JSON file, or - for standard input")
+        _server(asked).set_defaults(command=command)
+        if name != "lookup":
+            asked.add_argument("--study", help="slug of the study")
+            asked.add_argument("--regenerate-reason", help="why an artifact that exists shall be made again")
+    for added in commands.choices.values():
+        added.add_argument("--spool", type=Path, help="default $STAGEMETER_SPOOL")
+    return top
+
+
+def _server(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    added.add_argument("--url", default=os.environ.get("STAGEMETER_URL"), help="default $STAGEMETER_URL")
+    added.add_argument("--token", default=os.environ.get("STAGEMETER_TOKEN"), help="default $STAGEMETER_TOKEN")
+    return added
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """`stagemeter run`: meter the command, pass its exit code and its signals."""
+    from stagemeter.meter import Meter
+
+    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    if not words:
+        return _fail(
+            "no command given; write it after --, such as: stagemeter run --stage evaluation -- python e.py", 2
+        )
+    tokens = dict(_token_count(text) for text in options.tokens)
+    meter = Meter(
+        options.stage,
+        role=options.role,
+        run_id=options.run,
+        name=options.name,
+        period_s=options.period,
+        spool_dir=options.spool,
+    )
+    code = OK
+    try:
+        with meter:
+            meter.add_tokens(**tokens)
+            code = _child(words)
+            if code:
+                raise CommandFailed(code)
+    except CommandFailed:
+        pass  # said by the exit code, and in the record
+    print(_summary(meter.record), file=sys.stderr)
+    return code
+
+
+def _token_count(text: str) -> tuple[str, int]:
+    kind, _, count = text.partition("=")
+    if kind not in TOKEN_KINDS or not count.isdecimal():
+        raise ValueError(f"--tokens {text}: write KIND=N with a kind out of {', '.join(TOKEN_KINDS)}")
+    return kind, int(count)
+
+
+def _child(words: list[str]) -> int:
+    """Run the command with this one's terminal; its exit code in the shell's way of counting."""
+    with _signals_held() as forward:
+        try:
+            child = subprocess.Popen(words)
+        except FileNotFoundError:
+            return _fail(f"{words[0]}: command not found", 127)
+        except OSError as error:
+            return _fail(f"{words[0]}: {error.strerror}", 126)
+        forward.append(child)
+        code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _signals_held() -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """Pass SIGTERM and SIGHUP on to the child. SIGINT reaches it through the terminal, and only must not end us."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def forward(number: int, _frame: Any) -> None:
+        for child in children:
+            child.send_signal(number)
+
+    handlers: dict[int, Any] = {signal.SIGTERM: forward, signal.SIGHUP: forward, signal.SIGINT: lambda *_: None}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield children
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _summary(record: StageRecord) -> str:
+    total, missing = total_energy(record)
+    energy = f"{total:.1f} J" if total is not None else f"no total, not measured: {', '.join(missing)}"
+    lines = [
+        f"stagemeter: {record.kind} {record.status}, {record.duration_s:.1f} s, {energy}, record {record.record_id}"
+    ]
+    lines += [f"stagemeter: {remark['code']}: {remark['message']}" for remark in record.flags]
+    return "\n".join(lines)
+
+
+def upload_command(options: argparse.Namespace) -> int:
+    """`stagemeter upload`: the spool, or files of records."""
+    from stagemeter.spool import default_spool
+
+    client = _client(options)
+    results: list[dict[str, Any]] = []
+    for name in options.files:
+        if name == "spool":
+            results += client.upload_spool(options.spool or default_spool())
+        else:
+            results += client.upload(_records_in(Path(name)))
+    for result in results:
+        print(json.dumps(result))
+    return FOUND_FAULTS if any(result["status"] == "refused" for result in results) else OK
+
+
+def _records_in(path: Path) -> list[StageRecord]:
+    """Records of a JSON file (one or a list) or of one with a record a line."""
+    text = path.read_text()
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [StageRecord.from_dict(item) for item in (data if isinstance(data, list) else [data])]
+
+
+def doctor_command(options: argparse.Namespace) -> int:
+    """`stagemeter doctor`: the checks, and two seconds of metering as the proof."""
+    from stagemeter import environment
+    from stagemeter.prerun import Check, run, self_check
+    from stagemeter.spool import default_spool
+
+    checks = self_check(options.spool or default_spool())
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            record = run(2.0, spool_dir=folder)
+        except StagemeterError as error:
+            checks.append(Check("metering", False, str(error)))
+        else:
+            total, missing = total_energy(record)
+            said = (
+                f"{total / record.duration_s:.1f} W at rest" if total is not None else f"no {', '.join(missing)} figure"
+            )
+            checks.append(Check("metering", total is not None, f"2 s were sampled: {said}"))
+    if options.json:
+        print(json.dumps({"checks": [asdict(c) for c in checks], "environment": environment.collect()}, indent=2))
+    else:
+        for check in checks:
+            print(f"{ {True: 'ok', False: 'FAULT', None: '-'}[check.ok]:6}{check.name:10}{check.message}")
+    return FOUND_FAULTS if any(check.ok is False for check in checks) else OK
+
+
+def prerun_command(options: argparse.Namespace) -> int:
+    """`stagemeter prerun`: the idle baseline, as a record in the spool."""
+    from stagemeter.prerun import run
+
+    record = run(options.seconds, spool_dir=options.spool)
+    print(_summary(record), file=sys.stderr)
+    print(json.dumps(record.to_dict(), indent=2))
+    return OK
+
+
+def lookup_command(options: argparse.Namespace) -> int:
+    """`stagemeter lookup`."""
+    return _print(_client(options).lookup(_object_in(options.file)))
+
+
+def plan_command(options: argparse.Namespace) -> int:
+    """`stagemeter plan`."""
+    return _print(_client(options).plan(_object_in(options.file), **_submission(options)))
+
+
+def submit_command(options: argparse.Namespace) -> int:
+    """`stagemeter submit`."""
+    return _print(_client(options).submit(_object_in(options.file), **_submission(options)))
+
+
+def _submission(options: argparse.Namespace) -> dict[str, Any]:
+    values: dict[str, Any] = {"study": options.study} if options.study else {}
+    if options.regenerate_reason:
+        values |= {"regenerate": True, "regenerate_reason": options.regenerate_reason}
+    return values
+
+
+def _print(answer: dict[str, Any]) -> int:
+    print(json.dumps(answer, indent=2))
+    return OK
+
+
+def _object_in(path: Path) -> dict[str, Any]:
+    data = json.loads(sys.stdin.read() if str(path) == "-" else path.read_text())
+    if not isinstance(data, dict):
+        raise ClientError(f"{path} holds a {type(data).__name__}; an object is wanted")
+    return data
+
+
+def _client(options: argparse.Namespace) -> "Client":
+    from stagemeter.client import Client
+
+    if not options.url or not options.token:
+        raise ClientError("no server; set STAGEMETER_URL and STAGEMETER_TOKEN, or give --url and --token")
+    return Client(options.url, options.token)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
