@@ -75,7 +75,7 @@ def make_spec(pipeline: str = "kd", **changes: Any) -> RunSpec:
         "pipeline": pipeline,
         "teacher": {"id": "smollm2-135m-instruct"},
         "student": {"id": "smollm2-135m-instruct", "drop_layers": "8-25"},
-        "dataset": {"id": "stagemeter/tour", "train_rows": 40, "validation_rows": 8, "evaluation_rows": 16},
+        "dataset": {"id": "tour-facts", "train_rows": 40, "validation_rows": 8, "evaluation_rows": 16},
     }
     return RunSpec.from_dict(spec | changes)
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from registry.accounting.spec import RunSpec
 from registry.accounting.stages import INPUTS_OF_STAGE
-from registry.models import Artifact, ArtifactUse, Attempt, HostProfile, Job, Origin, Run
+from registry.models import Artifact, ArtifactUse, Attempt, HostProfile, Job, Origin, Project, Run, Stage
 from registry.services import artifacts, ledger, runs, scheduling, scores
 from stagemeter.records import StageRecord
 
@@ -36,6 +36,7 @@ class Ticket:
     fence: int
     kind: str
     role: str
+    project: Project
     spec: RunSpec
     inputs: Mapping[str, Artifact]
 
@@ -54,7 +55,7 @@ class Result:
 @transaction.atomic
 def claim(*, job_id: uuid.UUID, worker: str) -> Ticket | None:
     """Take a ready job, or one whose lease ran out; `None` if it is not to be had."""
-    job = Job.objects.select_for_update(of=["self"]).select_related("run").filter(pk=job_id).first()
+    job = Job.objects.select_for_update(of=["self"]).select_related("run", "project").filter(pk=job_id).first()
     if job is None or not _claimable(job):
         return None
     if job.status == Job.Status.RUNNING:
@@ -76,6 +77,7 @@ def claim(*, job_id: uuid.UUID, worker: str) -> Ticket | None:
         fence=job.fence,
         kind=job.kind,
         role=job.role,
+        project=job.project,
         spec=RunSpec.from_dict(run.spec),
         inputs=_inputs(job),
     )
@@ -118,7 +120,7 @@ def fail(*, ticket: Ticket, record: StageRecord | None, error: str, again: bool)
     """Book a failed attempt. `again`: the cause may pass, so the job is tried again, up to three times in all."""
     with transaction.atomic():
         job = _mine(ticket, lock=True)
-        _close_attempt(ticket, Attempt.Status.FAILED, error)
+        _close_attempt(ticket, Attempt.Status.FAILED if job else Attempt.Status.LOST, error)
         if record is not None:
             book(record=record, attempt=Attempt.objects.get(pk=ticket.attempt_id))
         if job is not None:
@@ -144,6 +146,8 @@ def book_lost(*, record: StageRecord) -> bool:
     attempt = _attempt_of(record)
     if attempt is None:
         return False
+    if Stage.objects.filter(record_id=record.record_id, attempt=attempt).exists():
+        return True  # booked by the worker itself, which died before it could say so to the spool
     with transaction.atomic():
         if attempt.status == Attempt.Status.RUNNING:
             attempt.status, attempt.ended_at = Attempt.Status.LOST, record.ended_at

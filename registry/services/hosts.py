@@ -1,0 +1,37 @@
+"""Hosts, by class: what they are made of and what they burn when idle."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from registry.models import HostProfile, Project
+from stagemeter.records import StageRecord
+
+
+def hardware_class(environment: Mapping[str, Any]) -> str:
+    """A name two comparable hosts share: GPU model and count, else CPU model and threads used."""
+    names = [gpu.get("name", "GPU") for gpu in environment.get("gpus") or []]
+    if names:
+        return f"{len(names)} × {names[0]}"
+    threads = environment.get("cpu_threads_usable") or environment.get("cpu_threads") or "?"
+    return f"{environment.get('cpu_model') or 'CPU'}, {threads} threads"
+
+
+def note_host(*, environment: Mapping[str, Any], project: Project) -> HostProfile:
+    """The profile of the host that `environment` describes, made or brought up to date."""
+    profile, _ = HostProfile.objects.update_or_create(
+        key=str(environment.get("host_class", "unknown")),
+        defaults={"hardware_class": hardware_class(environment), "environment": dict(environment)},
+        create_defaults={
+            "hardware_class": hardware_class(environment),
+            "environment": dict(environment),
+            "project": project,
+        },
+    )
+    return profile
+
+
+def note_prerun(*, profile: HostProfile, record: StageRecord) -> None:
+    """Keep a host's newest idle baseline. It is never part of a run's total."""
+    profile.idle_power_w = record.idle_power_w
+    profile.prerun = record.to_dict()
+    profile.save(update_fields=["idle_power_w", "prerun", "seen_at"])

@@ -1,0 +1,116 @@
+"""One job from claim to booking: inputs fetched and verified, the stage metered, its output published."""
+
+import logging
+import os
+import platform
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from django.conf import settings
+
+from registry import storage
+from registry.models import Artifact
+from registry.services import artifacts, hosts, jobs
+from registry.services.jobs import Result, Ticket
+from registry.storage import StorageError
+from registry.workloads.rows import WorkloadError
+from stagemeter import Meter, StageRecord, spool
+from stagemeter import environment as environments
+from stagemeter.errors import MeterError
+from workers.reporting import Heartbeat, JobLost, MeterReport
+from workers.stages import stage
+from workers.stages.contract import StageConfig, StageOutput
+from workers.traces import power_curve
+
+logger = logging.getLogger(__name__)
+
+
+def execute(job_id: uuid.UUID) -> None:
+    """Claim and run one job. Whatever happens, what it burnt is booked."""
+    ticket = jobs.claim(job_id=job_id, worker=worker_name())
+    if ticket is None:
+        return
+    environment = environments.collect(settings.BASE_DIR)
+    host = hosts.note_host(environment=environment, project=ticket.project)
+    meter = Meter(
+        ticket.kind,
+        run_id=str(ticket.run_id),
+        attempt_id=str(ticket.attempt_id),
+        spool_dir=settings.SPOOL_DIR,
+        environment=environment,
+        idle_power_w=host.idle_power_w,
+        period_s=settings.METER_PERIOD_S,
+    )
+    try:
+        with meter, Heartbeat(ticket, meter) as heartbeat:
+            output = _run(ticket, MeterReport(meter, heartbeat))
+    except JobLost:
+        logger.warning("job %s was taken away or cancelled; its energy is booked", ticket.job_id)
+        jobs.fail(ticket=ticket, record=_record(meter), error="taken away or cancelled", again=False)
+    except WorkloadError as error:
+        # The same input fails the same way: trying again would only burn more.
+        jobs.fail(ticket=ticket, record=_record(meter), error=str(error), again=False)
+    except Exception as error:
+        logger.exception("job %s failed", ticket.job_id)
+        jobs.fail(ticket=ticket, record=_record(meter), error=f"{type(error).__name__}: {error}"[:1000], again=True)
+    else:
+        jobs.finish(ticket=ticket, record=_with_curve(meter.record), result=_result(output), host=host)
+        shutil.rmtree(_workdir(ticket), ignore_errors=True)
+    spool.mark_sent(settings.SPOOL_DIR, meter.record_id)
+
+
+def worker_name() -> str:
+    """Names this process in leases and attempts. Not shown outside the project."""
+    return f"{platform.node()}/{os.getpid()}"
+
+
+def _run(ticket: Ticket, report: MeterReport) -> StageOutput:
+    with report.part("inputs"):
+        inputs: Mapping[str, Path] = {kind: _fetch(artifact) for kind, artifact in ticket.inputs.items()}
+    workdir = _workdir(ticket)
+    workdir.mkdir(parents=True, exist_ok=True)
+    return stage(ticket.kind)(StageConfig(spec=ticket.spec, inputs=inputs), workdir, report)
+
+
+def _fetch(artifact: Artifact) -> Path:
+    """The artifact's files, verified, in a local folder that later jobs on this host find again."""
+    try:
+        return storage.fetch(
+            artifact.storage_key, artifact.manifest, settings.WORK_DIR / "inputs" / artifact.storage_key
+        )
+    except StorageError as error:
+        artifacts.mark_corrupt(artifact=artifact, reason=str(error))
+        raise WorkloadError(f"{artifact.name} is corrupt and was taken out of reuse: {error}") from error
+
+
+def _workdir(ticket: Ticket) -> Path:
+    """Where the stage keeps what a second attempt on this host can go on from."""
+    return Path(settings.WORK_DIR) / "jobs" / str(ticket.job_id)
+
+
+def _result(output: StageOutput) -> Result:
+    meta = dict(output.meta)
+    return Result(
+        folder=output.folder,
+        used_shares=meta.pop("used_shares", {}),
+        meta=meta,
+        row_digests=output.row_digests,
+        scores=tuple(asdict(score) for score in output.scores),
+    )
+
+
+def _record(meter: Meter) -> StageRecord | None:
+    """What was measured of an attempt that failed; `None` if its metering never began."""
+    try:
+        return _with_curve(meter.record)
+    except MeterError:
+        return None
+
+
+def _with_curve(record: StageRecord) -> StageRecord:
+    """The record with its power curve beside it, for the run's page."""
+    curve = power_curve(spool.power_log(settings.SPOOL_DIR, record.record_id))
+    return replace(record, extra={**record.extra, "power_curve": curve})
