@@ -1,5 +1,7 @@
 """Artifacts: registered from elsewhere, published by workers, withdrawn; and their content verified."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,70 @@ def register(
     )
     audit.record(actor=actor, project=project, action="artifact registered", subject=artifact)
     return artifact
+
+
+def declare(*, actor: User | None, project: Project, item: Mapping[str, Any], made_by_run: Run | None) -> Artifact:
+    """Register an artifact from JSON types, as REST and run documents bring it. Raises `Invalid` by field."""
+    problems: dict[str, Any] = {
+        name: f"unknown field; known here: {', '.join(_DECLARED)}" for name in item.keys() - {*_DECLARED, *_NUMBERS}
+    }
+    for name, (kind, wanted) in _DECLARED.items():
+        if not isinstance(item.get(name, kind()), kind) or isinstance(item.get(name), bool):
+            problems[name] = f"{item[name]!r} must be {wanted}"
+    if item.get("kind") not in SHARED_KINDS:
+        problems["kind"] = f"{item.get('kind')!r} must be one of {', '.join(SHARED_KINDS)}"
+    problems |= _number_problems(item)
+    if problems:
+        raise Invalid(problems)
+    request = ArtifactRequest(
+        kind=item["kind"],
+        identity=item.get("identity", {}),
+        capture=item.get("capture", {}),
+        row_digests=tuple(item.get("row_digests", ())),
+    )
+    return register(
+        actor=actor,
+        project=project,
+        request=request,
+        name=str(item.get("name") or Artifact.Kind(item["kind"]).label)[:200],
+        production_energy_j=item.get("production_energy_j"),
+        licence=item.get("licence", ""),
+        meta=item.get("meta", {}),
+        bytes=item.get("bytes"),
+        content_sha256=item.get("content_sha256", ""),
+        made_by_run=made_by_run,
+    )
+
+
+def _number_problems(item: Mapping[str, Any]) -> dict[str, str]:
+    problems = {}
+    for name, kinds in (("production_energy_j", (int, float)), ("bytes", (int,))):
+        value = item.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kinds) or not (math.isfinite(value) and 0 <= value < 2**63):
+            problems[name] = f"{value!r} is not a finite number of 0 or more; leave it out if it is not known"
+    if not all(isinstance(row, str) for row in item.get("row_digests") or ()):
+        problems["row_digests"] = "each digest must be a text"
+    if not (item.get("identity") or item.get("row_digests")):
+        problems["identity"] = "say what determines the artifact, or nobody can find it"
+    digest = item.get("content_sha256") or "0" * 64
+    if isinstance(digest, str) and not re.fullmatch(r"[0-9a-f]{64}", digest):
+        problems["content_sha256"] = f"{digest!r} is not 64 hex digits"
+    return problems
+
+
+_DECLARED: dict[str, tuple[Any, str]] = {
+    "kind": (str, "a text"),
+    "name": (str, "a text"),
+    "identity": (dict, "an object of what must be equal"),
+    "capture": (dict, "an object of what may be cut"),
+    "row_digests": (list, "a list of digests"),
+    "licence": (str, "an SPDX expression"),
+    "meta": (dict, "an object"),
+    "content_sha256": (str, "64 hex digits"),
+}
+_NUMBERS = ("production_energy_j", "bytes")
 
 
 def store(*, artifact: Artifact, folder: Path, meta: Mapping[str, Any], row_digests: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ COMPONENTS = ("gpu", "cpu", "ram", "reported")
 def refresh(run: Run) -> RunSummary:
     """Rebuild a run's summary from its records and scores."""
     summary, _ = RunSummary.objects.update_or_create(run=run, defaults=summarise(run) | _quality(run))
+    summary.run = run  # so that `run.summary` is the new one
     return summary
 
 
