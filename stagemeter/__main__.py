@@ -82,6 +82,8 @@ def parser() -> argparse.ArgumentParser:
 
     upload = commands.add_parser("upload", help="send records to a server")
     upload.add_argument("files", nargs="*", default=["spool"], help="JSON or JSONL files, or the word spool (default)")
+    upload.add_argument("--study", help="slug of the study they belong to")
+    upload.add_argument("--project", help="slug of the project, where the study does not say it")
     _server(upload).set_defaults(command=upload_command)
 
     doctor = commands.add_parser("doctor", help="say whether this host can be metered")
@@ -199,12 +201,13 @@ def upload_command(options: argparse.Namespace) -> int:
     from stagemeter.spool import default_spool
 
     client = _client(options)
+    place = {"study": options.study, "project": options.project}
     results: list[dict[str, Any]] = []
     for name in options.files:
         if name == "spool":
-            results += client.upload_spool(options.spool or default_spool())
+            results += client.upload_spool(options.spool or default_spool(), **place)
         else:
-            results += client.upload(_records_in(Path(name)))
+            results += client.upload(_records_in(Path(name)), **place)
     for result in results:
         print(json.dumps(result))
     return FOUND_FAULTS if any(result["status"] == "refused" for result in results) else OK

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -63,30 +63,38 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def upload(self, records: Iterable[StageRecord], *, project: str | None = None) -> list[dict[str, Any]]:
+    def upload(
+        self, records: Iterable[StageRecord], *, study: str | None = None, project: str | None = None
+    ) -> list[dict[str, Any]]:
         """Upload records, each booked once however often it is sent.
 
-        One result per record, in order: `{"index", "status": "created" | "same" | "refused", …}`; a refused one
+        `study` or `project` says where they belong, by slug; records of a run the server knows need neither. One
+        result per record, in order: `{"index", "status": "created" | "same" | "refused", …}`; a refused one
         does not keep the others out, and says why.
         """
-        query = {} if project is None else {"project": project}
+        place = _named(study=study, project=project)
         results: list[dict[str, Any]] = []
         for batch in _batches(records, BATCH):
-            answer = self._post("stage-records/", [record.to_dict() for record in batch], query)
+            answer = self._post("stage-records/", [{**record.to_dict(), **place} for record in batch])
             found = answer.get("results", [])
-            results += [{**result, "index": len(results) + place} for place, result in enumerate(found)]
+            results += [{**result, "index": len(results) + within} for within, result in enumerate(found)]
         return results
 
-    def upload_scores(self, scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Upload evaluation scores; one result per score, as with `upload`."""
-        results: list[dict[str, Any]] = self._post("scores/", [dict(score) for score in scores]).get("results", [])
-        return results
+    def upload_scores(
+        self, scores: Iterable[Mapping[str, Any]], *, study: str | None = None, project: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Upload evaluation scores; place and results as with `upload`."""
+        place = _named(study=study, project=project)
+        answer = self._post("scores/", [{**score, **place} for score in scores])
+        return list(answer.get("results", []))
 
-    def upload_spool(self, spool_dir: Path | str) -> list[dict[str, Any]]:
+    def upload_spool(
+        self, spool_dir: Path | str, *, study: str | None = None, project: str | None = None
+    ) -> list[dict[str, Any]]:
         """Upload what a spool still holds, lost stages too, and mark what the server has."""
         spool.recover(spool_dir)
         records = spool.pending(spool_dir)
-        results = self.upload(records)
+        results = self.upload(records, study=study, project=project)
         for record, result in zip(records, results, strict=True):
             if result["status"] in ("created", "same"):
                 spool.mark_sent(spool_dir, record.record_id)
@@ -105,27 +113,29 @@ class Client:
         and the artifact in the way where one exists that would be made again without a reason."""
         return self._post("runs/", {"spec": dict(spec), **options})
 
-    def _post(self, path: str, body: Any, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def _post(self, path: str, body: Any) -> dict[str, Any]:
         headers = {"Idempotency-Key": str(uuid7())}  # the same for every repetition
         trouble = ""
         for attempt in range(self._attempts):
-            answer, trouble = self._try(path, body, query or {}, headers)
+            answer, trouble = self._try(path, body, headers)
             if answer is not None and answer.status_code < 500 and answer.status_code != 429:
                 return _content(answer)
             if attempt + 1 < self._attempts:
                 self._sleep(_wait_s(attempt, answer))
         raise Unreachable(f"{self._http.base_url}{path} failed {self._attempts} times, last with: {trouble}")
 
-    def _try(
-        self, path: str, body: Any, query: Mapping[str, str], headers: Mapping[str, str]
-    ) -> tuple["httpx.Response | None", str]:
+    def _try(self, path: str, body: Any, headers: Mapping[str, str]) -> tuple["httpx.Response | None", str]:
         import httpx
 
         try:
-            answer = self._http.post(path, json=body, params=dict(query), headers=dict(headers))
+            answer = self._http.post(path, json=body, headers=dict(headers))
         except httpx.TransportError as error:
             return None, f"{type(error).__name__}: {error}"
         return answer, f"HTTP {answer.status_code}"
+
+
+def _named(**names: str | None) -> dict[str, str]:
+    return {key: value for key, value in names.items() if value is not None}
 
 
 def _content(answer: "httpx.Response") -> dict[str, Any]:
@@ -136,8 +146,7 @@ def _content(answer: "httpx.Response") -> dict[str, Any]:
         content = {}
         if answer.is_success:
             raise ClientError(f"{answer.url} did not answer with JSON; is this a Stagemeter server?") from error
-    # A list of which some were refused is an answer with results, whatever its status.
-    if answer.is_success or (isinstance(content, dict) and "results" in content):
+    if answer.is_success:
         return content if isinstance(content, dict) else {"results": content}
     problems = content.get("error", content) if isinstance(content, dict) else content
     raise Refused(answer.status_code, problems or answer.text[:200])

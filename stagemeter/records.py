@@ -119,10 +119,10 @@ class StageRecord:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read a record from JSON types. Unknown keys are an error; `RecordError` names each bad field."""
         if not isinstance(data, Mapping):
-            raise RecordError({"record": f"{str(data)[:80]!r} is not an object"})
+            raise RecordError({"record": f"{_short(data)} is not an object"})
         known = {f.name: f for f in fields(cls)}
         problems = {
-            key: f"unknown field {key!r}; put foreign values into 'extra'" for key in data.keys() - known.keys()
+            key: f"unknown field {_short(key)}; put foreign values into 'extra'" for key in data.keys() - known.keys()
         }
         required = [n for n in ("kind", "started_at", "ended_at", "duration_s", "components") if n not in data]
         problems |= dict.fromkeys(required, "this field is required")
@@ -158,11 +158,13 @@ def _convert(values: dict[str, Any]) -> dict[str, str]:
             try:
                 values[name] = _time(values[name])
             except (TypeError, ValueError, OverflowError):
-                problems[name] = f"{values[name]!r} is not an ISO 8601 time with a zone, such as 2026-01-31T12:00:00Z"
+                problems[name] = (
+                    f"{_short(values[name])} is not an ISO 8601 time with a zone, such as 2026-01-31T12:00:00Z"
+                )
     for name in ("components", "devices", "flags"):
         if name in values:
             if not isinstance(values[name], list | tuple):
-                problems[name] = f"{values[name]!r} is not a list"
+                problems[name] = f"{_short(values[name])} is not a list"
             else:
                 values[name] = tuple(values[name])
     return problems
@@ -188,12 +190,12 @@ def _problems(record: StageRecord) -> dict[str, str]:
         problems["kind"] = "a stage needs a kind, such as student_training"
     if record.role not in ROLES:
         problems["role"] = (
-            f"{record.kind!r} is no known kind, so the record must name its role: one of {', '.join(ROLES)}"
+            f"{_short(record.kind)} is no known kind, so the record must name its role: one of {', '.join(ROLES)}"
         )
     elif ROLE_OF_KIND.get(record.kind, record.role) != record.role:
         problems["role"] = f"a {record.kind} stage has the role {ROLE_OF_KIND[record.kind]!r}, not {record.role!r}"
     if record.status not in STATUSES:
-        problems["status"] = f"{record.status!r} is not one of {', '.join(STATUSES)}"
+        problems["status"] = f"{_short(record.status)} is not one of {', '.join(STATUSES)}"
     if record.ended_at < record.started_at:
         problems["ended_at"] = (
             f"ends at {record.ended_at.isoformat()}, before it starts at {record.started_at.isoformat()}"
@@ -206,10 +208,10 @@ def _type_problems(record: StageRecord) -> dict[str, str]:
     for name in ("started_at", "ended_at"):
         moment = getattr(record, name)
         if not isinstance(moment, datetime) or moment.tzinfo is None:
-            problems[name] = f"{moment!r} is not a time with a zone, such as 2026-01-31T12:00:00Z"
+            problems[name] = f"{_short(moment)} is not a time with a zone, such as 2026-01-31T12:00:00Z"
     for name in ("tokens_nominal", "simulated"):
         if not isinstance(getattr(record, name), bool):
-            problems[name] = f"{getattr(record, name)!r} is not true or false"
+            problems[name] = f"{_short(getattr(record, name))} is not true or false"
     return problems | _json_problems(record)
 
 
@@ -222,7 +224,7 @@ def _number_problems(record: StageRecord) -> dict[str, str]:
         if not _is_number(value):
             problems[name] = f"{_short(value)} is not a finite number"
         elif value < 0:
-            problems[name] = f"{value!r} is negative; leave the field out if it was not measured"
+            problems[name] = f"{_short(value)} is negative; leave the field out if it was not measured"
     for name in _COUNTS:
         value = getattr(record, name)
         if value is None and _TYPES[name] is not int:
@@ -259,9 +261,11 @@ def _json_problems(record: StageRecord) -> dict[str, str]:
 
 def _short(value: object) -> str:
     """The value as a sentence names it; a number of ten thousand digits is not written out."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
-        return "a whole number of more than 40 digits"
-    return repr(value)[:80].encode("ascii", "backslashreplace").decode()
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text[:80].encode("ascii", "backslashreplace").decode()
 
 
 def _is_number(value: object) -> bool:
@@ -288,7 +292,7 @@ def _component_problems(record: StageRecord) -> dict[str, str]:
     unknown = [c for c in record.components if c not in COMPONENTS]
     if unknown or not record.components or len(set(record.components)) < len(record.components):
         allowed = ", ".join(COMPONENTS)
-        return {"components": f"{list(record.components)!r} must name one or more of {allowed}, each once"}
+        return {"components": f"{_short(list(record.components))} must name one or more of {allowed}, each once"}
     if "reported" in record.components and len(record.components) > 1:
         problems["components"] = "a reported total stands alone; it would count the other components twice"
     for component in COMPONENTS:

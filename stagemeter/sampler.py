@@ -78,7 +78,9 @@ class Sampler:
         values: dict[str, Any] = {}
         if self._gpu is not None:
             values["gpu"] = self._gpu.read()
-        if self._cpu is not None and (mark or time.monotonic() >= self._next_cpu):
+        # The sample nearest to a second after the last: a hair too early must not mean half a second too late.
+        due = time.monotonic() + self._period_s / 2 >= self._next_cpu
+        if self._cpu is not None and (mark or due):
             values["cpu"] = self._cpu.read()
             self._next_cpu = time.monotonic() + CPU_PERIOD_S
         if mark:
