@@ -88,6 +88,27 @@ class Client:
         answer = self._post("scores/", [{**score, **place} for score in scores])
         return list(answer.get("results", []))
 
+    def upload_run(
+        self,
+        run: Mapping[str, Any],
+        stages: Iterable[StageRecord],
+        *,
+        study: str,
+        scores: Iterable[Mapping[str, Any]] = (),
+        artifacts: Iterable[Mapping[str, Any]] = (),
+    ) -> dict[str, Any]:
+        """Upload a whole run, all of it or nothing; sending it again is harmless.
+
+        `run` needs `external_id` (your own name for it), `pipeline` and `student`. `artifacts` names those it used
+        (`{"use": id}`) or describes those it made.
+        """
+        bodies = [{key: value for key, value in record.to_dict().items() if key != "run_id"} for record in stages]
+        document: dict[str, Any] = {"schema_version": 1, "study": study, "run": dict(run), "stages": bodies}
+        for name, items in (("scores", scores), ("artifacts", artifacts)):
+            found = [dict(item) for item in items]
+            document |= {name: found} if found else {}
+        return self._post("runs/upload/", document)
+
     def upload_spool(
         self, spool_dir: Path | str, *, study: str | None = None, project: str | None = None
     ) -> list[dict[str, Any]]:

@@ -97,6 +97,19 @@ def test_records_travel_with_the_token_and_come_back_with_one_result_each(server
     assert body == [{**record.to_dict(), "study": "my-study"} for record in records]
 
 
+def test_a_whole_run_travels_in_one_document(server, client):
+    server.answer(201, {"id": "run-1"})
+    record = a_record(run_id="mine")
+    run = {"external_id": "mine", "pipeline": "kd", "student": "small"}
+    assert client.upload_run(run, [record], study="s", scores=[{"benchmark": "gsm8k"}]) == {"id": "run-1"}
+    path, _, body = server.requests[0]
+    assert path == "/api/v1/runs/upload/"
+    assert body["run"] == run
+    assert body["scores"] == [{"benchmark": "gsm8k"}]
+    assert "run_id" not in body["stages"][0]
+    assert body["stages"][0]["record_id"] == record.record_id
+
+
 def test_many_records_travel_in_batches_and_keep_their_places(server, client):
     server.answer(200, results(*["created"] * 200))
     server.answer(200, results("created"))
