@@ -172,6 +172,9 @@ def _flags(log: SampleLog, quality: Sampling, cpu: Energy) -> list[dict[str, str
         remarks.append(flag("low_coverage", text))
     if log.damaged_lines:
         remarks.append(flag("log_damaged", f"{log.damaged_lines} lines of the sample log could not be read"))
+    for uuid, pids in log.strangers.items():
+        text = f"{uuid} was also used by {len(pids)} processes outside of this stage; its energy is the whole card's"
+        remarks.append(flag("shared_gpu", text))
     for uuid, error in log.errors.items():
         remarks.append(flag("gpu_read_error", f"{uuid}: {error}"))
     return remarks

@@ -37,6 +37,7 @@ class SampleLog:
     cpu: list[CpuPoint] = field(default_factory=list)
     marks: dict[str, float] = field(default_factory=dict)  # the last time of each mark
     errors: dict[str, str] = field(default_factory=dict)  # by UUID, the last one
+    strangers: dict[str, set[int]] = field(default_factory=dict)  # by UUID, processes not of the stage on its devices
     end_reason: str | None = None
     damaged_lines: int = 0
     last_wall: float | None = None
@@ -93,6 +94,8 @@ def _add_sample(log: SampleLog, line: dict[str, Any]) -> None:
         log.cpu.append(CpuPoint(**line["cpu"], segment=len(log.headers)))
     if "mark" in line:
         log.marks[line["mark"]] = line["t"]
+    for uuid, pids in line.get("strangers", {}).items():
+        log.strangers.setdefault(uuid, set()).update(pids)
     log.last_wall = line["wall"]
     if not any("error" in reading for reading in readings.values()):
         log.times.append(line["t"])

@@ -11,7 +11,8 @@ Lines of the log, told apart by `kind`:
 
 - `header`: devices, CPU method, period, remarks; one each time a sampler starts
 - `sample`: `t` (monotonic s), `wall` (unix s), per GPU `t`, `mj` (counter) and `w`, about once a second `cpu`
-  (cumulative `cpu_j`, `ram_j`, and the CPU seconds `cpu_s` under them), and a `mark` at the stage's edges
+  (cumulative `cpu_j`, `ram_j`, and the CPU seconds `cpu_s` under them), and at the stage's edges a `mark` with the
+  `strangers` that compute on its devices
 - `end`: why it stopped
 """
 
@@ -25,6 +26,8 @@ import time
 from pathlib import Path
 from threading import Thread
 from typing import Any
+
+import psutil
 
 from stagemeter.errors import MeterError
 from stagemeter.sensors import GpuSensor, flag
@@ -85,6 +88,7 @@ class Sampler:
             self._next_cpu = time.monotonic() + CPU_PERIOD_S
         if mark:
             values["mark"] = mark
+            values["strangers"] = strangers(self._gpu, self._pid)
         self._log.append("sample", **values)
 
     def run(self, control: int, answers: int) -> str:
@@ -117,6 +121,24 @@ class Sampler:
             self.sample(mark=name)
             _answer(answers, "done")
         return None
+
+
+def strangers(gpu: GpuSensor | None, pid: int) -> dict[str, list[int]]:
+    """Processes that compute on the stage's devices and are not its own, by UUID.
+
+    In a container the driver names processes by the host's numbers; those that do not exist here say nothing.
+    """
+    if gpu is None:
+        return {}
+    try:
+        own = {pid, os.getpid(), *(child.pid for child in psutil.Process(pid).children(recursive=True))}
+    except psutil.Error:  # the stage has just died
+        return {}
+    found = {
+        uuid: [other for other in pids if other not in own and psutil.pid_exists(other)]
+        for uuid, pids in gpu.processes().items()
+    }
+    return {uuid: pids for uuid, pids in found.items() if pids}
 
 
 def _answer(answers: int, word: str) -> None:

@@ -33,6 +33,9 @@ class GpuSensor(Protocol):
     def read(self) -> dict[str, dict[str, Any]]:
         """One reading per UUID: `t` (monotonic s), `mj` and `w` where they could be read, else `error`."""
 
+    def processes(self) -> dict[str, list[int]]:
+        """Process ids that compute on each device now, as far as the driver says."""
+
     def tick_periods(self, seconds: float) -> Mapping[str, float]:
         """Watch the counters for `seconds`; how often each one moves, in seconds, where that could be told."""
 

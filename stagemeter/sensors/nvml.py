@@ -159,6 +159,12 @@ class NvmlSensor:
     def _device_of(self, uuid: str) -> Device:
         return next(device for device in self.devices if device.uuid == uuid)
 
+    def processes(self) -> dict[str, list[int]]:
+        """Process ids that compute on each device now, as far as the driver says."""
+        ask = self._nvml.nvmlDeviceGetComputeRunningProcesses
+        found = {uuid: self._optional(ask, handle) or [] for uuid, handle in self._handles.items()}
+        return {uuid: [int(process.pid) for process in processes] for uuid, processes in found.items()}
+
     def tick_periods(self, seconds: float) -> Mapping[str, float]:
         """Median time between two movements of each counter, watched for `seconds`."""
         moves: dict[str, list[float]] = {d.uuid: [] for d in self.devices if d.has_counter}

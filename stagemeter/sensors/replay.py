@@ -92,6 +92,10 @@ class ReplaySensor:
             for uuid, wave in self._waves.items()
         }
 
+    def processes(self) -> dict[str, list[int]]:
+        """Nobody computes on a recording."""
+        return {}
+
     def tick_periods(self, seconds: float) -> Mapping[str, float]:
         """The tick is known, so nothing is watched."""
         del seconds

@@ -1,5 +1,6 @@
 """Against a simulated NVML whose energy is known exactly."""
 
+import os
 import time
 
 import pytest
@@ -110,6 +111,18 @@ def test_a_lost_gpu_leaves_no_total_and_says_so(gpu_host, spool_dir):
     record, _, _ = metered(spool_dir, 4.0)
     assert record.gpu_energy_j is None
     assert "gpu_read_error" in codes(record)
+
+
+def test_a_card_that_another_process_uses_is_flagged(gpu_host, spool_dir):
+    gpu_host.set(STRANGER=os.getppid())
+    record, _, _ = metered(spool_dir, 0.2)
+    assert "shared_gpu" in codes(record)
+
+
+def test_the_stages_own_processes_are_no_strangers(gpu_host, spool_dir):
+    gpu_host.set(STRANGER=os.getpid())
+    record, _, _ = metered(spool_dir, 0.2)
+    assert "shared_gpu" not in codes(record)
 
 
 def test_two_slices_of_one_card_count_the_card_once_and_say_so(gpu_host, spool_dir):
