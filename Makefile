@@ -27,8 +27,9 @@ lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Reads the settings, asks no server.
 types: install-dev
-	$(BIN)/mypy stagemeter registry workers frontend manage.py
+	DATABASE_URL=postgresql:///none REDIS_URL=redis://none $(BIN)/mypy stagemeter registry workers frontend manage.py
 
 arrows: install-dev
 	$(BIN)/lint-imports

@@ -49,3 +49,9 @@ def touch_token(token: ApiToken, now: datetime) -> None:
     """Note that a token was used, at most once a minute."""
     if token.last_used_at is None or now - token.last_used_at > timedelta(minutes=1):
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
+
+
+def ensure_user(*, username: str, password: str) -> tuple[User, bool]:
+    """The account of that name, made with this password if need be; the second value says whether it was."""
+    existing = User.objects.filter(username=username).first()
+    return (existing, False) if existing else (User.objects.create_user(username, password=password), True)
