@@ -79,8 +79,9 @@ class CpuSensor:
         self._tracker.start()
         if getattr(self._tracker, "_start_time", None) is None:  # CodeCarbon logs its errors and goes on
             raise MeterError("CodeCarbon's tracker did not start; its log is in sampler.log beside the samples")
-        cpu = next((h for h in self._tracker._hardware if type(h).__name__ == "CPU"), None)
-        self._describe(version, cpu)
+        parts = {type(hardware).__name__: hardware for hardware in self._tracker._hardware}
+        cpu = parts.get("CPU")
+        self._describe(version, cpu, parts.get("RAM"))
         if cpu is not None and not known:
             self._keep_tdp(version)
 
@@ -98,7 +99,7 @@ class CpuSensor:
         """Stop the tracker."""
         self._tracker.stop()
 
-    def _describe(self, version: str, cpu: Any) -> None:
+    def _describe(self, version: str, cpu: Any, ram: Any) -> None:
         mode = getattr(cpu, "_mode", "none")
         self.facts = {
             "codecarbon": version,
@@ -108,6 +109,7 @@ class CpuSensor:
             "cpu_model": getattr(cpu, "_model", ""),
             "cpu_tdp_w": getattr(cpu, "_tdp", None),
             "cpu_threads": getattr(cpu, "_cpu_count", None),
+            "ram_power_forced_w": getattr(ram, "_force_ram_power", None),
             "pue": 1.0,
             "follows": "process tree by pid, with ended children, without the sampler",
         }
@@ -170,6 +172,7 @@ def _tracker(tree: ProcessTree) -> Any:
 
     return TreeTracker(
         tracking_mode="process",
+        output_dir=".",
         output_methods=[],
         output_handlers=[],
         api_call_interval=-1,
@@ -182,6 +185,9 @@ def _tracker(tree: ProcessTree) -> Any:
         wue=0.0,
         allow_multiple_runs=True,
         measure_power_secs=1e6,
+        rapl_include_dram=False,
+        rapl_prefer_psys=False,
+        force_mode_cpu_load=False,
         log_level="error",
     )
 

@@ -193,6 +193,7 @@ def test_codecarbon_reaches_no_network_and_writes_no_file(spool_dir, monkeypatch
 def test_an_own_codecarbon_configuration_changes_the_design_power_and_nothing_else(spool_dir, monkeypatch):
     monkeypatch.setenv("CODECARBON_FORCE_CPU_POWER", "100")
     monkeypatch.setenv("CODECARBON_PUE", "1.5")
+    monkeypatch.setenv("CODECARBON_OUTPUT_DIR", "/no/such/folder")
     monkeypatch.setenv("CODECARBON_TRACKING_MODE", "machine")
     with Meter("evaluation", spool_dir=spool_dir, environment={}) as meter:
         spin(0.5)
