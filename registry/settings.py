@@ -5,6 +5,7 @@ Every variable is listed in `.env.example` with its meaning.
 
 import os
 import secrets
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -56,6 +57,14 @@ def _database(url: str) -> dict[str, object]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"application_name": "stagemeter"},
     }
+
+
+def _package_data(package: str) -> Path:
+    """The folder of files that an installed package carries, found without importing it."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ImproperlyConfigured(f"{package} is not installed; it carries files the pages need.")
+    return Path(found.origin).parent / "package_data"
 
 
 def _required(name: str) -> str:
@@ -202,6 +211,7 @@ WORK_DIR = HOME / "work"
 MODEL_DIR = HOME / "models"
 
 STATIC_URL = "static/"
+STATICFILES_DIRS = [("plotly", _package_data("plotly"))]  # plotly.min.js
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
@@ -216,8 +226,8 @@ USE_TZ = True
 LOCALE_PATHS = [BASE_DIR / "locale"]
 
 # Nothing inline runs. htmx is told to inject no styles of its own and no eval; plotly writes style attributes
-# through the CSSOM, which a policy without 'unsafe-inline' allows, and its one style element carries no nonce,
-# so `frontend/static/frontend/plotly.css` repeats those rules.
+# through the CSSOM, which a policy without 'unsafe-inline' allows, and `frontend/static/frontend/nonce.js` gives the
+# style elements it makes the page's nonce.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],

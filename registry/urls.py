@@ -1,8 +1,11 @@
-"""Every address: the REST layer, then the pages."""
+"""Every address: health, the REST layer, then the pages."""
 
 from django.urls import include, path
 
+from registry.api.health import HealthView
+
 urlpatterns = [
+    path("healthz", HealthView.as_view(), name="health"),
     path("api/", include("registry.api.urls")),
     path("", include("frontend.urls")),
 ]

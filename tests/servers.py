@@ -8,6 +8,7 @@ from pathlib import Path
 
 HOME = Path(tempfile.mkdtemp(prefix="stagemeter-tests-"))
 HOME.chmod(0o755)
+(HOME / "static").mkdir()  # WhiteNoise warns about a folder that is not there
 os.environ["STAGEMETER_HOME"] = str(HOME)
 os.environ["STAGEMETER_ARTIFACT_URL"] = f"file://{HOME / 'artifacts'}"
 os.environ.pop("DATABASE_URL", None)

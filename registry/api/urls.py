@@ -1,5 +1,35 @@
 """The REST layer's addresses."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from registry.api.endpoint import Nothing
+from registry.api.views import artifacts, runs, scores, stages, studies
+
+app_name = "api"
+
+v1: list[URLPattern | URLResolver] = [
+    path("studies/", studies.StudiesView.as_view(), name="studies"),
+    path("studies/<slug:slug>/", studies.StudyView.as_view(), name="study"),
+    path("studies/<slug:slug>/frontier/", studies.FrontierView.as_view(), name="frontier"),
+    path("runs/", runs.RunsView.as_view(), name="runs"),
+    path("runs/plan/", runs.PlanView.as_view(), name="plan"),
+    path("runs/upload/", runs.UploadView.as_view(), name="upload"),
+    path("runs/<uuid:id>/", runs.RunView.as_view(), name="run"),
+    path("runs/<uuid:id>/cancel/", runs.CancelView.as_view(), name="cancel"),
+    path("stage-records/", stages.StageRecordsView.as_view(), name="stage-records"),
+    path("scores/", scores.ScoresView.as_view(), name="scores"),
+    path("artifacts/", artifacts.ArtifactsView.as_view(), name="artifacts"),
+    path("artifacts/lookup/", artifacts.LookupView.as_view(), name="lookup"),
+    path("artifacts/<uuid:id>/", artifacts.ArtifactView.as_view(), name="artifact"),
+    path("artifacts/<uuid:id>/files/<str:name>", artifacts.ArtifactFileView.as_view(), name="artifact-file"),
+    path("factors/", studies.FactorsView.as_view(), name="factors"),
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("v1/", include(v1)),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    # Its script is an address of its own, because nothing inline may run.
+    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
+    re_path(r"", Nothing.as_view()),
+]

@@ -1,0 +1,56 @@
+"""Tokens: knox's, hashed at rest, with scopes, perhaps for one project only."""
+
+import re
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from knox.auth import TokenAuthentication as KnoxAuthentication
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+
+from registry.models import ApiToken, User
+from registry.services import accounts
+
+_TOKEN = re.compile(rb"[0-9a-f]{64}")
+REFUSAL = "This token is unknown or has expired; `manage.py issue_token USER` prints a new one."
+
+
+class TokenAuthentication(KnoxAuthentication):  # type: ignore[misc]  # knox has no types
+    """`Authorization: Token …`. Whatever is not a token is refused with 401, however it is spelt."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+        """User and token, or `None` where no token was sent. Raises `AuthenticationFailed`."""
+        header = request.META.get("HTTP_AUTHORIZATION", "")
+        if not header.isascii():
+            raise AuthenticationFailed(REFUSAL)
+        found: tuple[User, ApiToken] | None = super().authenticate(request)
+        if found is not None:
+            accounts.touch_token(found[1], timezone.now())
+        return found
+
+    def authenticate_credentials(self, token: bytes) -> tuple[User, ApiToken]:
+        """The token's user. Raises `AuthenticationFailed`."""
+        if not _TOKEN.fullmatch(token):
+            raise AuthenticationFailed(REFUSAL)
+        try:
+            found: tuple[User, ApiToken] = super().authenticate_credentials(token)
+        except AuthenticationFailed as error:
+            raise AuthenticationFailed(REFUSAL) from error
+        return found
+
+
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """How the OpenAPI file names it."""
+
+    target_class = "registry.api.authentication.TokenAuthentication"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        """An API key in the Authorization header, because OpenAPI knows no `Token` scheme."""
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": "`Token ` and the token that `manage.py issue_token USER` prints.",
+        }

@@ -1,0 +1,58 @@
+"""What all endpoints share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.generics import GenericAPIView
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from registry.api.pagination import PARAMETERS
+from registry.api.schema import EndpointSchema
+
+
+class StrictFilters(DjangoFilterBackend):
+    """A filter nobody knows is an error: ignored, it would answer another question than was asked."""
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: APIView) -> QuerySet[Any]:
+        """The filtered rows. Raises `ValidationError` for unknown or bad filters."""
+        known = [*(self.get_filterset_class(view, queryset).base_filters), *PARAMETERS]
+        unknown = {
+            name: [f"unknown filter; known here: {', '.join(known)}"]
+            for name in request.query_params.keys() - set(known)
+        }
+        if unknown:
+            raise ValidationError(unknown)
+        rows: QuerySet[Any] = super().filter_queryset(request, queryset, view)
+        return rows
+
+
+class Endpoint(GenericAPIView[Any]):
+    """A view whose every method names the scopes it needs; see `permissions`."""
+
+    schema = EndpointSchema()
+    filter_backends = [StrictFilters]
+    # Method → scopes of a token, one of which is enough. GET needs `read` and is not listed.
+    scopes: Mapping[str, tuple[str, ...]] = {}
+
+    def listed(self, rows: QuerySet[Any]) -> Response:
+        """One page of `rows`, filtered, in the envelope."""
+        page = self.paginate_queryset(self.filter_queryset(rows))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+
+class Nothing(APIView):
+    """Any address below /api/ that is none: JSON as everywhere else."""
+
+    schema = None
+    permission_classes = [AllowAny]
+    authentication_classes = []
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse, whatever the method."""
+        raise NotFound(f"There is no {request.path[:200]!r} here; addresses end in / and are listed at /api/docs/.")

@@ -1,0 +1,117 @@
+"""Typed filters of the lists."""
+
+from typing import Any
+
+import django_filters as filters
+from django.db.models import Q, QuerySet
+
+from registry.models import Artifact, EvaluationScore, Factor, Origin, Run, Stage, Study
+
+
+class StudyFilter(filters.FilterSet):
+    """Of studies."""
+
+    project = filters.CharFilter(field_name="project__slug", help_text="Slug of the project.")
+    origin = filters.ChoiceFilter(choices=Origin.choices)
+
+    class Meta:
+        model = Study
+        fields: list[str] = []
+
+
+class RunFilter(filters.FilterSet):
+    """Of runs."""
+
+    project = filters.CharFilter(field_name="project__slug", help_text="Slug of the project.")
+    study = filters.CharFilter(field_name="study__slug", help_text="Slug of the study.")
+    status = filters.ChoiceFilter(choices=Run.Status.choices)
+    origin = filters.ChoiceFilter(choices=Origin.choices)
+    pipeline = filters.CharFilter()
+    student = filters.CharFilter()
+    teacher = filters.CharFilter()
+    workload = filters.CharFilter()
+    external_id = filters.CharFilter(help_text="The uploader's own name for the run.")
+    created_after = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    created_before = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = Run
+        fields: list[str] = []
+
+
+class _OfRun(filters.FilterSet):
+    """Rows of one run, by its key or its uploader's name for it."""
+
+    run = filters.CharFilter(method="of_run", help_text="The run's id, or its uploader's name for it.")
+    study = filters.CharFilter(field_name="run__study__slug", help_text="Slug of the study.")
+    project = filters.CharFilter(field_name="project__slug", help_text="Slug of the project.")
+    origin = filters.ChoiceFilter(choices=Origin.choices)
+
+    def of_run(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
+        """The rows of the run that `value` names."""
+        return rows.filter(run__in=Run.objects.visible_to(self.request.user).by_name(value))
+
+
+class StageFilter(_OfRun):
+    """Of stage records."""
+
+    record_id = filters.CharFilter()
+    kind = filters.CharFilter()
+    role = filters.CharFilter()
+    status = filters.CharFilter()
+    simulated = filters.BooleanFilter()
+    started_after = filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="gte")
+    started_before = filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="lt")
+
+    class Meta:
+        model = Stage
+        fields: list[str] = []
+
+
+class ScoreFilter(_OfRun):
+    """Of scores."""
+
+    score_id = filters.CharFilter()
+    benchmark = filters.CharFilter()
+
+    class Meta:
+        model = EvaluationScore
+        fields: list[str] = []
+
+
+class ArtifactFilter(filters.FilterSet):
+    """Of artifacts; `search` looks into name, teacher, dataset and licence."""
+
+    search = filters.CharFilter(method="containing", help_text="Part of name, teacher, dataset or licence.")
+    project = filters.CharFilter(field_name="project__slug", help_text="Slug of the project.")
+    kind = filters.ChoiceFilter(choices=Artifact.Kind.choices)
+    status = filters.ChoiceFilter(choices=Artifact.Status.choices)
+    origin = filters.ChoiceFilter(choices=Origin.choices)
+    teacher = filters.CharFilter()
+    dataset = filters.CharFilter()
+    licence = filters.CharFilter(help_text="The whole SPDX expression.")
+    fingerprint = filters.CharFilter()
+    family = filters.CharFilter()
+
+    class Meta:
+        model = Artifact
+        fields: list[str] = []
+
+    def containing(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
+        """Rows with `value` somewhere in their names."""
+        names = ("name", "teacher", "dataset", "licence")
+        wanted = Q()
+        for name in names:
+            wanted |= Q(**{f"{name}__icontains": value})
+        return rows.filter(wanted)
+
+
+class FactorFilter(filters.FilterSet):
+    """Of factors."""
+
+    kind = filters.ChoiceFilter(choices=Factor.Kind.choices)
+    region = filters.CharFilter()
+
+    class Meta:
+        model = Factor
+        fields: list[str] = []

@@ -1,0 +1,74 @@
+"""`Idempotency-Key`: the same POST again gets the same answer, for a day, and does nothing twice.
+
+The key is written in the transaction of the work itself. A request with the same key that comes meanwhile waits for
+that transaction, so there is no half-answered state to clean up; a refusal rolls the key back with everything else,
+and the corrected request may come under the same key.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from rest_framework.exceptions import ParseError
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api import access
+from registry.api.refusals import KeyReused
+from registry.models import IdempotencyKey
+from registry.services.ledger import body_digest
+
+HEADER = "Idempotency-Key"
+LIFETIME = timedelta(hours=24)
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+
+View = Callable[..., Response]
+
+
+def once(post: View) -> View:
+    """Marks a view's `post`: it honours the `Idempotency-Key` header."""
+
+    @wraps(post)
+    def answer(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        key = request.headers.get(HEADER)
+        if key is None:
+            return post(view, request, *args, **kwargs)
+        if not _KEY.fullmatch(key):
+            raise ParseError(f"{HEADER} must be 1 to 200 visible ASCII characters without spaces.")
+        return _once(key, request, lambda: post(view, request, *args, **kwargs))
+
+    answer.honours_idempotency_key = True  # type: ignore[attr-defined]  # a test walks all views for it
+    return answer
+
+
+@transaction.atomic
+def _once(key: str, request: Request, work: Callable[[], Response]) -> Response:
+    user = access.actor(request)
+    digest = body_digest({"path": request.get_full_path(), "body": request.data})
+    mine = IdempotencyKey.objects.filter(user=user, key=key)
+    mine.filter(created_at__lt=timezone.now() - LIFETIME).delete()
+    try:
+        with transaction.atomic():
+            row = IdempotencyKey.objects.create(user=user, key=key, path=request.path[:200], body_sha256=digest)
+    except IntegrityError:
+        return _again(mine.get(), digest)
+    response = work()
+    # As the first answer was written: keys and times are texts in it.
+    row.status, row.answer = response.status_code, json.loads(JSONRenderer().render(response.data))
+    row.save(update_fields=["status", "answer"])
+    return response
+
+
+def _again(row: IdempotencyKey, digest: str) -> Response:
+    if row.body_sha256 != digest:
+        raise KeyReused(
+            f"The {HEADER} {row.key!r} stood for another request to {row.path} within the last day; "
+            "send this one under a key of its own."
+        )
+    return Response(row.answer, status=row.status, headers={"Idempotency-Replayed": "true"})

@@ -1,0 +1,116 @@
+"""JSON as it is written down, and nothing else: what two readers could understand differently is refused."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import IO, Any, NoReturn
+
+from django.conf import settings
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+
+from registry.api.refusals import TooLarge
+
+MAX_DEPTH = 64
+LARGEST = 2**63 - 1  # what a database column holds
+# A null character, escaped by an odd number of backslashes; "\\u0000" is six ordinary characters.
+_NULL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class StrictJSONParser(BaseParser):
+    """RFC 8259 in UTF-8, with a cap on size and depth. No NaN, no infinity, no key twice, no null character."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The body's value. Raises `TooLarge` and `ParseError`."""
+        _check_length((parser_context or {}).get("request"))
+        return loads(stream.read(settings.MAX_BODY_BYTES + 1))
+
+
+def loads(raw: bytes) -> Any:
+    """Read a JSON text. Raises `TooLarge` and `ParseError`."""
+    if len(raw) > settings.MAX_BODY_BYTES:
+        raise _too_large()
+    try:
+        text = raw.decode()
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
+        )
+    except UnicodeDecodeError as error:
+        raise ParseError(f"The body is not UTF-8: byte {error.start} cannot be read.") from error
+    except RecursionError as error:
+        raise ParseError(f"The body is nested deeper than {MAX_DEPTH} levels.") from error
+    except ValueError as error:
+        raise ParseError(f"The body is no JSON: {str(error)[:200]}.") from error
+    _check(text, value)
+    return value
+
+
+def _check(text: str, value: Any) -> None:
+    if _deeper_than(MAX_DEPTH, value):
+        raise ParseError(f"The body is nested deeper than {MAX_DEPTH} levels.")
+    if "\\u" not in text:
+        return
+    plain = json.dumps(value, ensure_ascii=False)
+    if _NULL.search(plain):
+        raise ParseError("The body holds a null character, which no text here can.")
+    try:
+        plain.encode()
+    except UnicodeEncodeError as error:
+        raise ParseError("The body holds half of a surrogate pair, which is no character.") from error
+
+
+def _check_length(request: Any) -> None:
+    """Refuse by the declared length, before anything is read."""
+    declared = str(request.META.get("CONTENT_LENGTH") or "0") if request is not None else "0"
+    if declared.isdecimal() and int(declared) > settings.MAX_BODY_BYTES:
+        raise _too_large()
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"A request may carry {settings.MAX_BODY_BYTES:,} bytes; send it in parts.")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number; leave a figure out that was not measured")
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:40]} is beyond every number that can be kept")
+    return value
+
+
+def _integer(digits: str) -> int:
+    value = int(digits) if len(digits) <= 20 else LARGEST + 1
+    if abs(value) > LARGEST:
+        raise ValueError(f"{digits[:40]} is beyond 64 bits; send it as a text")
+    return value
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,192 @@
+"""Artifacts, and requests for them."""
+
+from typing import Any
+
+from django.db.models import F, Func, IntegerField, QuerySet
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.reverse import reverse
+
+from registry.accounting.reuse import ArtifactRequest
+from registry.accounting.stages import TEACHER_ARTIFACTS
+from registry.api.fields import Flag, Number, Object, Payload, Text, Whole
+from registry.models import Artifact
+from registry.services.artifacts import SHARED_KINDS
+from registry.services.errors import Invalid
+
+LARGEST_ENERGY_J = 1e18  # more than mankind uses in a day; beyond it sums overflow
+
+
+class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
+    """An artifact in a list. `rows` counts the rows it was made over."""
+
+    project = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    identity = serializers.DictField(read_only=True, help_text="What must agree for it to answer a request.")
+    capture = serializers.DictField(read_only=True, help_text="What a request may ask less of: k, temperatures, …")
+    rows = serializers.SerializerMethodField()
+    made_by_run = serializers.UUIDField(source="made_by_run_id", read_only=True, allow_null=True)
+    production_missing = serializers.ListField(child=serializers.CharField(), read_only=True)
+
+    class Meta:
+        model = Artifact
+        fields = [
+            "id",
+            "project",
+            "kind",
+            "name",
+            "status",
+            "origin",
+            "teacher",
+            "dataset",
+            "licence",
+            "identity",
+            "capture",
+            "rows",
+            "bytes",
+            "content_sha256",
+            "production_energy_j",
+            "production_missing",
+            "made_by_run",
+            "regenerate_reason",
+            "simulated",
+            "fingerprint",
+            "family",
+            "created_at",
+            "ready_at",
+        ]
+        read_only_fields = fields
+
+    def get_rows(self, artifact: Artifact) -> int:
+        """How many rows, counted by the database where `listed` asked it to."""
+        counted: int | None = getattr(artifact, "counted_rows", None)
+        return len(artifact.row_digests) if counted is None else counted
+
+
+def listed(rows: QuerySet[Artifact]) -> QuerySet[Artifact]:
+    """`rows` without their long columns, the digests counted instead."""
+    counted = Func(F("row_digests"), function="jsonb_array_length", output_field=IntegerField())
+    return rows.defer("row_digests", "manifest", "meta").annotate(counted_rows=counted).select_related("project")
+
+
+class FileSerializer(serializers.Serializer[Any]):
+    """One file, with the address of its content."""
+
+    name = serializers.CharField()
+    sha256 = serializers.CharField()
+    bytes = serializers.IntegerField()
+    media_type = serializers.CharField()
+    url = serializers.URLField()
+
+
+class UseSerializer(serializers.Serializer[Any]):
+    """One run's use of the artifact."""
+
+    run_id = serializers.UUIDField()
+    how = serializers.CharField(help_text="made, used, cut or waited.")
+    used_share = serializers.FloatField(allow_null=True, help_text="Of its tokens; null until it was measured.")
+
+
+class ArtifactDetailSerializer(ArtifactSerializer):
+    """An artifact with its rows, its files and the runs that used it, as far as you may see them."""
+
+    row_digests = serializers.ListField(child=serializers.CharField(), read_only=True)
+    meta = serializers.DictField(read_only=True)
+    files = serializers.SerializerMethodField()
+    uses = serializers.SerializerMethodField()
+
+    class Meta(ArtifactSerializer.Meta):
+        fields = [*ArtifactSerializer.Meta.fields, "row_digests", "meta", "files", "uses"]
+        read_only_fields = fields
+
+    @extend_schema_field(FileSerializer(many=True))
+    def get_files(self, artifact: Artifact) -> Any:
+        """The manifest; empty for an artifact held elsewhere."""
+        request = self.context.get("request")
+        entries = artifact.manifest if artifact.storage_key else []
+        urls = [reverse("api:artifact-file", args=[artifact.pk, entry["name"]], request=request) for entry in entries]
+        rows = [{**entry, "url": url} for entry, url in zip(entries, urls, strict=True)]
+        return FileSerializer(rows, many=True).data
+
+    @extend_schema_field(UseSerializer(many=True))
+    def get_uses(self, artifact: Artifact) -> Any:
+        """Uses by runs that whoever asks may see."""
+        uses = artifact.uses.filter(run__in=self.context["runs"]).order_by("created_at")
+        return UseSerializer(uses, many=True).data
+
+
+class RequestPayload(Payload):
+    """What determines an artifact; see docs/api.md for the fields of each kind."""
+
+    kind = serializers.ChoiceField([(kind.value, kind.label) for kind in SHARED_KINDS])
+    identity = Object(help_text="Teacher id, revision and digest; tokenizer and template digests; precision; decoding.")
+    capture = Object(required=False, help_text="k, temperatures, encoding, max_length; or max_new_tokens, max_length.")
+    row_digests = serializers.ListField(
+        child=Text(max_length=200), required=False, help_text="SHA-256 of each row: prompt, or prompt and answer."
+    )
+    project = Text(required=False, help_text="Slug of one of your projects.")
+    study = Text(required=False, help_text="Slug of a study; its project is meant.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what could never be compared with anything."""
+        problems = _identity_problems(attrs) | _capture_problems(attrs.get("capture", {}))
+        if attrs["kind"] in TEACHER_ARTIFACTS and not attrs.get("row_digests"):
+            problems["row_digests"] = "a teacher artifact is told from others by its rows; send the digest of each"
+        if problems:
+            raise Invalid(problems)
+        return attrs
+
+
+class ArtifactRegistration(RequestPayload):
+    """An artifact made elsewhere, and what it took to make it."""
+
+    name = Text(max_length=200, required=False, help_text="What people call it; its kind if left out.")
+    production_energy_j = Number(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=LARGEST_ENERGY_J,
+        help_text="Joules of all attempts; left out or null if it is not known.",
+    )
+    licence = Text(max_length=200, required=False, allow_blank=True, help_text="SPDX expression.")
+    run_id = Text(max_length=200, required=False, help_text="The run that made it: its id or your own name for it.")
+    bytes = Whole(required=False, allow_null=True, min_value=0, max_value=2**63 - 1)
+    content_sha256 = serializers.RegexField(r"^[0-9a-f]{64}$", required=False)
+    meta = Object(required=False)
+    simulated = Flag(required=False)
+
+
+def request_from(values: dict[str, Any]) -> ArtifactRequest:
+    """The request that checked `values` describe; takes its parts out of them."""
+    return ArtifactRequest(
+        kind=values.pop("kind"),
+        identity=values.pop("identity"),
+        capture=values.pop("capture", {}),
+        row_digests=tuple(values.pop("row_digests", [])),
+    )
+
+
+def _identity_problems(attrs: dict[str, Any]) -> dict[str, str]:
+    problems = {}
+    for name in ("teacher", "dataset"):
+        value = attrs["identity"].get(name)
+        key = value.get("id") if isinstance(value, dict) else None
+        wanted = name == "teacher" and attrs["kind"] in TEACHER_ARTIFACTS
+        if (wanted or value is not None) and not (isinstance(key, str) and 0 < len(key) <= 200):
+            problems[f"identity.{name}.id"] = f"{str(key)[:80]!r} must be a text of 1 to 200 characters"
+    return problems
+
+
+def _capture_problems(capture: dict[str, Any]) -> dict[str, str]:
+    problems = {}
+    for name in ("k", "max_length", "max_new_tokens"):
+        value = capture.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            problems[f"capture.{name}"] = f"{str(value)[:80]} must be a whole number of 1 or more"
+    held = capture.get("temperatures", [1])
+    if not (isinstance(held, list) and held and all(_is_temperature(item) for item in held)):
+        problems["capture.temperatures"] = f"{str(held)[:80]} must be a list of temperatures above 0"
+    return problems
+
+
+def _is_temperature(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,51 @@
+"""Is there one already? The question and the answer."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from registry.accounting.reuse import CUT, MAKE, USE, WAIT
+from registry.api.fields import Object, Payload, Text
+from registry.api.serializers.artifacts import ArtifactSerializer
+from registry.services.artifacts import SHARED_KINDS
+
+
+class SpecLookup(Payload):
+    """The artifact that a run would need."""
+
+    spec = Object(help_text="A run's spec, as POST runs/ takes it; its study may stand in it.")
+    kind = serializers.ChoiceField(
+        [(kind.value, kind.label) for kind in SHARED_KINDS],
+        required=False,
+        help_text="Left out: the teacher artifact of the spec's pipeline.",
+    )
+    project = Text(required=False, help_text="Slug of the project that asks.")
+    study = Text(required=False, help_text="Slug of a study; its project asks.")
+
+
+class NearMissSerializer(serializers.Serializer[Any]):
+    """One that would have served but for some differences."""
+
+    artifact = ArtifactSerializer()
+    differences = serializers.DictField(help_text="Dotted field → its value there.")
+    would_save_j = serializers.FloatField(allow_null=True, help_text="What its production took; null if not known.")
+
+
+class DecisionSerializer(serializers.Serializer[Any]):
+    """What a run of the project would do about the request."""
+
+    action = serializers.ChoiceField(
+        [USE, CUT, WAIT, MAKE], allow_null=True, help_text="null: nobody can say before a worker has read the rows."
+    )
+    reason = serializers.CharField()
+    artifact_id = serializers.UUIDField(allow_null=True)
+
+
+class LookupAnswer(serializers.Serializer[Any]):
+    """What exists or is being made. Withdrawn, failed and corrupt artifacts are never named."""
+
+    exact = ArtifactSerializer(many=True, help_text="Equal to the request.")
+    covering = ArtifactSerializer(many=True, help_text="The request can be cut out of them.")
+    in_progress = ArtifactSerializer(many=True, help_text="Being made right now, and would answer it.")
+    near = NearMissSerializer(many=True)
+    decision = DecisionSerializer()

@@ -1,0 +1,191 @@
+"""Artifacts: found, registered, looked up before they are made again, and their files."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+from uuid import UUID
+
+from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, PolymorphicProxySerializer, extend_schema
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry import storage
+from registry.api import access, lookup
+from registry.api.endpoint import Endpoint
+from registry.api.filters import ArtifactFilter
+from registry.api.idempotency import once
+from registry.api.serializers.artifacts import (
+    ArtifactDetailSerializer,
+    ArtifactRegistration,
+    ArtifactSerializer,
+    RequestPayload,
+    listed,
+    request_from,
+)
+from registry.api.serializers.lookup import LookupAnswer, SpecLookup
+from registry.models import Artifact, Run
+from registry.services import artifacts
+from registry.services.errors import Missing
+
+REGISTRATION: dict[str, Any] = {
+    "project": "my-lab",
+    "kind": "logit_cache",
+    "name": "OLMo-2 32B over TULU-3, top 100",
+    "identity": {
+        "teacher": {"id": "allenai/OLMo-2-0325-32B-SFT", "revision": "main", "digest": "sha256:5f1c…"},
+        "tokenizer_digest": "sha256:77aa…",
+        "template_digest": "sha256:09de…",
+        "precision": "bf16",
+    },
+    "capture": {"k": 100, "temperatures": [1, 2, 4], "encoding": "fp16", "max_length": 1024},
+    "row_digests": ["3b7e…", "c04d…"],
+    "licence": "Apache-2.0 AND ODC-By-1.0",
+    "production_energy_j": 38160000.0,
+}
+SPEC: dict[str, Any] = {
+    "pipeline": "kd",
+    "teacher": {"id": "smollm2-135m-instruct"},
+    "student": {"id": "smollm2-135m-instruct", "drop_layers": "10-19"},
+    "dataset": {"id": "tour-facts", "train_rows": 400, "validation_rows": 40, "evaluation_rows": 100},
+}
+
+
+class ArtifactsView(Endpoint):
+    """Artifacts that others can use."""
+
+    queryset = Artifact.objects.none()
+    serializer_class = ArtifactSerializer
+    filterset_class = ArtifactFilter
+    scopes = {"POST": ("upload",)}
+
+    @extend_schema(operation_id="list_artifacts", responses=ArtifactSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Artifacts, newest first. `search` looks into name, teacher, dataset and licence."""
+        return self.listed(listed(access.visible(request, Artifact)))
+
+    @extend_schema(
+        operation_id="register_artifact",
+        filters=False,
+        request=ArtifactRegistration,
+        responses={201: ArtifactDetailSerializer},
+        examples=[OpenApiExample("A logit cache made elsewhere", value=REGISTRATION, request_only=True)],
+    )
+    @once
+    def post(self, request: Request) -> Response:
+        """Register an artifact made elsewhere. 409, with the artifact, when one answers the same request already."""
+        form = ArtifactRegistration(data=request.data)
+        form.is_valid(raise_exception=True)
+        values = dict(form.validated_data)
+        project = access.Desk(request).target(values)
+        made_by = values.pop("run_id", None)
+        artifact = artifacts.register(
+            actor=access.actor(request),
+            project=project,
+            made_by_run=access.run_of(request, made_by, project) if made_by else None,
+            name=values.pop("name", "") or Artifact.Kind(values["kind"]).label,
+            production_energy_j=values.pop("production_energy_j", None),
+            request=request_from(values),
+            **values,
+        )
+        return Response(_detail(artifact, request), status=201)
+
+
+class ArtifactView(Endpoint):
+    """One artifact."""
+
+    queryset = Artifact.objects.none()
+    serializer_class = ArtifactDetailSerializer
+    pagination_class = None
+    filter_backends = []
+
+    @extend_schema(operation_id="get_artifact", responses=ArtifactDetailSerializer)
+    def get(self, request: Request, id: UUID) -> Response:
+        """The artifact, with its rows, its files and the runs that used it."""
+        return Response(_detail(access.get(request, Artifact, pk=id), request))
+
+
+class AnyAccept(DefaultContentNegotiation):
+    """The file is what it is, whatever the client would rather have; refusals are JSON."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        """The first renderer."""
+        return renderers[0], renderers[0].media_type
+
+
+class ArtifactFileView(Endpoint):
+    """One file of an artifact."""
+
+    queryset = Artifact.objects.none()
+    content_negotiation_class = AnyAccept
+    pagination_class = None
+    filter_backends = []
+
+    @extend_schema(
+        operation_id="get_artifact_file",
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, id: UUID, name: str) -> StreamingHttpResponse:
+        """The file's content. Its SHA-256 stands in the artifact's `files`."""
+        artifact: Artifact = access.get(request, Artifact, pk=id)
+        entries = artifact.manifest if artifact.storage_key and artifact.status != Artifact.Status.CORRUPT else []
+        # The name is only compared with those in the manifest; no path is ever made of what was sent.
+        entry = next((entry for entry in entries if entry["name"] == name), None)
+        if entry is None:
+            raise Missing(f"{artifact.name} has no file of that name here; see its 'files'.")
+        return StreamingHttpResponse(
+            _content(artifact, entry["name"]),
+            content_type="application/octet-stream",
+            headers={
+                "Content-Disposition": str(content_disposition_header(True, entry["name"])),
+                "Content-Length": str(entry["bytes"]),
+                "ETag": f'"{entry["sha256"]}"',
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+
+class LookupView(Endpoint):
+    """Is there one already?"""
+
+    queryset = Artifact.objects.none()
+    pagination_class = None
+    filter_backends = []
+    scopes = {"POST": ("read", "submit", "upload")}
+
+    @extend_schema(
+        operation_id="look_up_artifacts",
+        request=PolymorphicProxySerializer(
+            component_name="Lookup",
+            serializers=[SpecLookup, RequestPayload],
+            resource_type_field_name=None,
+            many=False,
+        ),
+        responses={200: LookupAnswer},
+        examples=[OpenApiExample("What a run would need", value={"spec": SPEC}, request_only=True)],
+    )
+    @once
+    def post(self, request: Request) -> Response:
+        """What answers a request: exactly, by being cut, once it is made, or nearly. Changes nothing.
+
+        Ask with a run's `spec`, or with what determines the artifact. `decision` says what a run would do.
+        """
+        return Response(lookup.answer(request))
+
+
+def _detail(artifact: Artifact, request: Request) -> dict[str, Any]:
+    details = {"request": request, "runs": access.visible(request, Run)}
+    return dict(ArtifactDetailSerializer(artifact, context=details).data)
+
+
+def _content(artifact: Artifact, name: str) -> Iterator[bytes]:
+    """The file in chunks; a missing one is noticed before the answer has begun. Raises `Missing`."""
+    chunks = storage.read(artifact.storage_key, name)
+    try:
+        first = next(chunks, b"")
+    except storage.StorageError as error:
+        raise Missing(f"{error}.") from error
+    return chain([first], chunks)

@@ -1,0 +1,270 @@
+"""Runs: listed, planned, submitted, uploaded, cancelled."""
+
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.accounting.spec import RunSpec
+from registry.api import access
+from registry.api.endpoint import Endpoint
+from registry.api.filters import RunFilter
+from registry.api.idempotency import once
+from registry.api.refusals import TooLarge
+from registry.api.serializers.artifacts import ArtifactSerializer
+from registry.api.serializers.runs import RunDetailSerializer, RunPlanSerializer, RunSerializer, UploadAnswer
+from registry.api.serializers.specs import RunSubmission
+from registry.api.serializers.uploads import RunDocument
+from registry.api.views.artifacts import SPEC
+from registry.models import Artifact, Run, Study
+from registry.services import runs, uploads
+from registry.services.errors import Invalid, Missing
+from registry.services.runs import RunPlan, StagePlan
+
+DOCUMENT: dict[str, Any] = {
+    "schema_version": 1,
+    "study": "my-study",
+    "run": {
+        "external_id": "kd-1b-seed0",
+        "pipeline": "kd",
+        "student": "allenai/OLMo-2-0425-1B",
+        "student_size": "1B",
+        "teacher": "allenai/OLMo-2-0325-32B-SFT",
+        "workload": "tulu-3",
+        "seed": 0,
+        "hardware_class": "H100 80GB",
+    },
+    "stages": [
+        {
+            "record_id": "kd-1b-seed0-training",
+            "kind": "student_training",
+            "started_at": "2026-01-31T12:00:00Z",
+            "ended_at": "2026-01-31T15:00:00Z",
+            "duration_s": 10800.0,
+            "components": ["gpu", "cpu"],
+            "gpu_energy_j": 6480000.0,
+            "cpu_energy_j": 540000.0,
+        }
+    ],
+    "scores": [{"benchmark": "gsm8k", "value": 0.41, "n": 1319}],
+}
+
+
+class RunsView(Endpoint):
+    """Runs."""
+
+    queryset = Run.objects.none()
+    serializer_class = RunSerializer
+    filterset_class = RunFilter
+    scopes = {"POST": ("submit",)}
+
+    @extend_schema(operation_id="list_runs", responses=RunSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Runs, newest first, each with what its records add up to."""
+        rows = access.visible(request, Run).select_related("project", "study", "summary")
+        return self.listed(rows.defer("spec", "environment"))
+
+    @extend_schema(
+        operation_id="submit_run",
+        filters=False,
+        request=RunSubmission,
+        responses={201: RunDetailSerializer},
+        examples=[OpenApiExample("A run", value={"study": "tour", **SPEC}, request_only=True)],
+    )
+    @once
+    def post(self, request: Request) -> Response:
+        """Submit a run.
+
+        With `regenerate` and no `regenerate_reason` while the teacher artifact exists: 409, with the artifact.
+        """
+        study, spec, options = _submission(request)
+        run = runs.submit(actor=access.actor(request), study=study, spec=spec, **options)
+        return Response(_detail(run, request), status=201)
+
+
+class PlanView(Endpoint):
+    """What submitting would do."""
+
+    queryset = Run.objects.none()
+    pagination_class = None
+    filter_backends = []
+    scopes = {"POST": ("read", "submit")}
+
+    @extend_schema(
+        operation_id="plan_run",
+        request=RunSubmission,
+        responses={200: RunPlanSerializer},
+        examples=[OpenApiExample("A run", value={"study": "tour", **SPEC}, request_only=True)],
+    )
+    @once
+    def post(self, request: Request) -> Response:
+        """The stages that would run, what each is expected to cost, and the reuse decisions. Changes nothing."""
+        study, spec, _ = _submission(request)
+        user = None if access.bound_project(request) else access.actor(request)
+        return Response(_plan(runs.plan(user=user, study=study, spec=spec), study, request))
+
+
+class UploadView(Endpoint):
+    """A run measured elsewhere."""
+
+    queryset = Run.objects.none()
+    pagination_class = None
+    filter_backends = []
+    scopes = {"POST": ("upload",)}
+
+    @extend_schema(
+        operation_id="upload_run",
+        request=RunDocument,
+        responses={201: UploadAnswer, 200: UploadAnswer},
+        examples=[OpenApiExample("A run on a cluster", value=DOCUMENT, request_only=True)],
+    )
+    @once
+    def post(self, request: Request) -> Response:
+        """Book a whole run: 201 when it is new; 200 when it was here, with whatever the document adds to it.
+
+        All of it is booked, or nothing. Sending the same document again changes nothing.
+        """
+        form = RunDocument(data=request.data)
+        form.is_valid(raise_exception=True)
+        # As it was sent: the form has checked it, the record itself reads its own fields.
+        document = dict(form.initial_data)
+        _check_document(request, document)
+        result = uploads.upload_run(actor=access.actor(request), document=document)
+        return Response(_uploaded(result, request), status=201 if result.created else 200)
+
+
+class RunView(Endpoint):
+    """One run."""
+
+    queryset = Run.objects.none()
+    pagination_class = None
+    filter_backends = []
+
+    @extend_schema(operation_id="get_run", responses=RunDetailSerializer)
+    def get(self, request: Request, id: UUID) -> Response:
+        """The run in full. Its `spec` can be posted again as it is."""
+        return Response(_detail(access.get(request, Run, pk=id), request))
+
+
+class CancelView(Endpoint):
+    """Stop a run."""
+
+    queryset = Run.objects.none()
+    pagination_class = None
+    filter_backends = []
+    scopes = {"POST": ("submit",)}
+
+    @extend_schema(operation_id="cancel_run", request=None, responses={200: RunDetailSerializer})
+    @once
+    def post(self, request: Request, id: UUID) -> Response:
+        """Cancel a queued or running run. What it burnt stays in the books."""
+        run = access.get(request, Run, pk=id)
+        return Response(_detail(runs.cancel(actor=access.actor(request), run=run), request))
+
+
+def _submission(request: Request) -> tuple[Study, RunSpec, dict[str, Any]]:
+    """Study, spec and options: the spec's fields on top, or under `spec`. Raises `Invalid` or `SpecError`."""
+    if not isinstance(request.data, dict):
+        raise Invalid({"body": f"{str(request.data)[:80]!r} is not an object"})
+    body = dict(request.data)
+    options = {"regenerate": body.pop("regenerate", False), "regenerate_reason": body.pop("regenerate_reason", "")}
+    problems = {}
+    if not isinstance(options["regenerate"], bool):
+        problems["regenerate"] = f"{str(options['regenerate'])[:80]!r} is not true or false"
+    if not isinstance(options["regenerate_reason"], str) or len(options["regenerate_reason"]) > 2000:
+        problems["regenerate_reason"] = "must be a text of at most 2,000 characters"
+    if isinstance(body.get("spec"), dict):
+        body = {**body.pop("spec"), **body}
+    slug = body.pop("study", None)
+    study = access.visible(request, Study).filter(slug=slug).first() if isinstance(slug, str) else None
+    if study is None:
+        problems["study"] = f"{str(slug)[:80]!r} is no study that you can see" if slug else "this field is required"
+    if problems:
+        raise Invalid(problems)
+    spec = RunSpec.from_dict(body)
+    runs.check_pipeline(spec)
+    return study, spec, options  # type: ignore[return-value]  # a missing study was refused above
+
+
+def _plan(plan: RunPlan, study: Study, request: Request) -> dict[str, Any]:
+    misses = {
+        miss.artifact_id for stage in plan.stages for miss in (stage.decision.near_misses if stage.decision else ())
+    }
+    near = {
+        str(row.pk): ArtifactSerializer(row).data for row in access.visible(request, Artifact).filter(pk__in=misses)
+    }
+    return {
+        "study": study.slug,
+        "spec": plan.spec.to_dict(),
+        "needs_reference": plan.needs_reference,
+        "stages": [_stage(stage, near) for stage in plan.stages],
+    }
+
+
+def _stage(stage: StagePlan, near: dict[str, Any]) -> dict[str, Any]:
+    decision = stage.decision
+    misses = decision.near_misses if decision else ()
+    return {
+        "kind": stage.planned.kind,
+        "role": stage.planned.role,
+        "output": stage.planned.output,
+        "action": decision.action if decision else None,
+        "reason": decision.reason if decision else "",
+        "artifact": ArtifactSerializer(stage.artifact).data if stage.artifact else None,
+        "near": [
+            {
+                "artifact": near[miss.artifact_id],
+                "differences": asdict(miss)["differences"],
+                "would_save_j": miss.would_save_j,
+            }
+            for miss in misses
+            if miss.artifact_id in near
+        ],
+        "expected_energy_j": stage.expected.energy_j,
+        "expected_basis": stage.expected.basis,
+    }
+
+
+def _check_document(request: Request, document: dict[str, Any]) -> None:
+    """What only the request knows: the cap, and what its token may see."""
+    items = len(document.get("stages", [])) + len(document.get("scores", []))
+    if items > settings.MAX_LIST_ITEMS:
+        raise TooLarge(f"A document may hold {settings.MAX_LIST_ITEMS:,} stages and scores, this one has {items:,}.")
+    if not access.visible(request, Study).filter(slug=document["study"]).exists():
+        raise Missing(f"There is no study {document['study']!r} for you to see; make it first, or correct its slug.")
+    if access.bound_project(request) is None:
+        return
+    for place, item in enumerate(document.get("artifacts", [])):
+        if "use" in item and not access.visible(request, Artifact).filter(pk__in=_keys(item["use"])).exists():
+            raise Invalid({f"artifacts.{place}.use": f"{item['use']!r} is no artifact this token can see"})
+
+
+def _keys(text: str) -> list[UUID]:
+    try:
+        return [UUID(text)]
+    except ValueError:
+        return []
+
+
+def _uploaded(result: uploads.UploadResult, request: Request) -> dict[str, Any]:
+    result.run.refresh_from_db()
+    return {
+        "run": _detail(result.run, request),
+        "created": result.created,
+        "stages": [
+            {"index": index, "record_id": booked.row.record_id, "status": "created" if booked.created else "same"}
+            for index, booked in enumerate(result.stages)
+        ],
+        "scores": [
+            {"score_id": booked.row.score_id, "status": "created" if booked.created else "same"}
+            for booked in result.scores
+        ],
+    }
+
+
+def _detail(run: Run, request: Request) -> dict[str, Any]:
+    return dict(RunDetailSerializer(run, context={"artifacts": access.visible(request, Artifact)}).data)

@@ -1,0 +1,90 @@
+"""Stage records: the ledger's own door."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, PolymorphicProxySerializer, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.api import access, batches
+from registry.api.endpoint import Endpoint
+from registry.api.filters import StageFilter
+from registry.api.idempotency import once
+from registry.api.serializers.batches import StageRecordResults
+from registry.api.serializers.stages import BookedStageSerializer, StageRecordUpload
+from registry.models import Origin, Stage
+from registry.services import ledger
+from registry.services.ledger import Booked
+from stagemeter.records import StageRecord
+
+ATOMIC = OpenApiParameter("atomic", str, enum=["0", "1"], description="1: book all of a list, or none of it.")
+EXAMPLE = {
+    "record_id": "node7-2026-01-31-training",
+    "study": "my-study",
+    "run_id": "kd-7b-seed0",
+    "kind": "student_training",
+    "started_at": "2026-01-31T12:00:00Z",
+    "ended_at": "2026-01-31T13:00:00Z",
+    "duration_s": 3600.0,
+    "components": ["gpu", "cpu"],
+    "gpu_energy_j": 2160000.0,
+    "gpu_method": "nvml_counter",
+    "cpu_energy_j": 180000.0,
+    "cpu_method": "codecarbon_process",
+    "trained_tokens": 30000000,
+}
+
+
+class StageRecordsView(Endpoint):
+    """Stage records: what was measured."""
+
+    queryset = Stage.objects.none()
+    serializer_class = BookedStageSerializer
+    filterset_class = StageFilter
+    scopes = {"POST": ("upload",)}
+
+    @extend_schema(operation_id="list_stage_records", responses=BookedStageSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Stage records, newest first."""
+        rows = access.visible(request, Stage).select_related("project").prefetch_related("reviews")
+        return self.listed(rows)
+
+    @extend_schema(
+        operation_id="book_stage_records",
+        filters=False,
+        parameters=[ATOMIC],
+        request=PolymorphicProxySerializer(
+            component_name="StageRecords",
+            serializers=[StageRecordUpload, StageRecordUpload(many=True)],
+            resource_type_field_name=None,
+            many=False,
+        ),
+        responses={
+            201: BookedStageSerializer,
+            200: PolymorphicProxySerializer(
+                component_name="StageRecordsBooked",
+                serializers=[BookedStageSerializer, StageRecordResults],
+                resource_type_field_name=None,
+                many=False,
+            ),
+        },
+        examples=[OpenApiExample("One record", value=EXAMPLE, request_only=True)],
+    )
+    @once
+    def post(self, request: Request) -> Response:
+        """Book one record, or a list of them.
+
+        One: 201 when it is new, 200 when the same was booked already, 409 when another body stands under its
+        `record_id`. A list: 200 with one result per record; with `?atomic=1` all are booked or none.
+        """
+        desk, actor = access.Desk(request), access.actor(request)
+
+        def book(body: dict[str, Any]) -> Booked[Stage]:
+            project = desk.target(body)
+            record = StageRecord.from_dict(body)
+            return ledger.record_stage(record=record, project=project, origin=Origin.UPLOAD, actor=actor)
+
+        return batches.take(request, batches.Batch(id_field="record_id", book=book, show=self._show))
+
+    def _show(self, stage: Stage) -> Any:
+        return BookedStageSerializer(stage).data

@@ -1,0 +1,151 @@
+"""Studies and their frontier."""
+
+from typing import Any
+
+from django.db import IntegrityError
+from django.db.models import Q
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from registry.accounting.figures import FULL, REUSED, SCOPES, ScopeError
+from registry.accounting.units import kwh
+from registry.api import access
+from registry.api.endpoint import Endpoint
+from registry.api.filters import FactorFilter, StudyFilter
+from registry.api.idempotency import once
+from registry.api.serializers.studies import FactorSerializer, FrontierSerializer, StudyCreation, StudySerializer
+from registry.models import Factor, Project, Study
+from registry.selectors import studies as selectors
+from registry.services import studies
+from registry.services.errors import Invalid
+
+CREATION = {
+    "slug": "my-study",
+    "name": "OLMo-2 students on our cluster",
+    "suite": ["ifeval", "gsm8k", "mmlu"],
+    "average_workloads": True,
+}
+LARGEST_N = 10**9
+
+
+class StudiesView(Endpoint):
+    """Studies."""
+
+    queryset = Study.objects.none()
+    serializer_class = StudySerializer
+    filterset_class = StudyFilter
+    scopes = {"POST": ("submit", "upload")}
+
+    @extend_schema(operation_id="list_studies", responses=StudySerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Studies, newest first."""
+        return self.listed(access.visible(request, Study).select_related("project"))
+
+    @extend_schema(
+        operation_id="create_study",
+        filters=False,
+        request=StudyCreation,
+        responses={201: StudySerializer},
+        examples=[OpenApiExample("A study", value=CREATION, request_only=True)],
+    )
+    @once
+    def post(self, request: Request) -> Response:
+        """Create a study."""
+        form = StudyCreation(data=request.data)
+        form.is_valid(raise_exception=True)
+        values = dict(form.validated_data)
+        project = access.Desk(request).target(values)
+        try:
+            study = studies.create_study(actor=access.actor(request), project=project, origin="upload", **values)
+        except IntegrityError as error:  # somebody took the slug meanwhile
+            raise Invalid({"slug": f"{values['slug']!r} is taken; choose another"}) from error
+        return Response(StudySerializer(study).data, status=201)
+
+
+class StudyView(Endpoint):
+    """One study."""
+
+    queryset = Study.objects.none()
+    serializer_class = StudySerializer
+    pagination_class = None
+    filter_backends = []
+
+    @extend_schema(operation_id="get_study", responses=StudySerializer)
+    def get(self, request: Request, slug: str) -> Response:
+        """The study."""
+        return Response(StudySerializer(access.get(request, Study, slug=slug)).data)
+
+
+class FrontierView(Endpoint):
+    """A study's energy–quality frontier."""
+
+    queryset = Study.objects.none()
+    serializer_class = FrontierSerializer
+    pagination_class = None
+    filter_backends = []
+
+    @extend_schema(
+        operation_id="get_frontier",
+        parameters=[
+            OpenApiParameter("scope", str, enum=list(SCOPES), default=FULL, description="What a run is charged."),
+            OpenApiParameter("n", str, default="1", description=f"For `amortised`: students from 1 on, or `{REUSED}`."),
+            OpenApiParameter("hardware", str, description="Keep one class of hardware."),
+        ],
+        responses=FrontierSerializer,
+    )
+    def get(self, request: Request, slug: str) -> Response:
+        """The study's points under a scope, each with its place on or off the frontier."""
+        study = access.get(request, Study, slug=slug)
+        unknown = sorted(set(request.query_params) - {"scope", "n", "hardware"})
+        if unknown:
+            raise Invalid(dict.fromkeys(unknown, "unknown parameter; known here: scope, n, hardware"))
+        scope, n = request.query_params.get("scope", FULL), _n(request.query_params.get("n", "1"))
+        try:
+            # An N is checked whatever the scope: ignored, it would seem to have done something.
+            _check(scope, n)
+            view = selectors.frontier(
+                study, user=request.user, scope=scope, n=n, hardware=request.query_params.get("hardware")
+            )
+        except ScopeError as error:
+            raise Invalid({"scope" if scope not in SCOPES else "n": str(error)}) from error
+        return Response(_frontier(view))
+
+
+class FactorsView(Endpoint):
+    """Dated factors."""
+
+    queryset = Factor.objects.none()
+    serializer_class = FactorSerializer
+    filterset_class = FactorFilter
+
+    @extend_schema(operation_id="list_factors", responses=FactorSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Grid intensities and PUEs: everybody's, and those of the projects you may see."""
+        mine = Q(project=None) | Q(project__in=access.visible(request, Project))
+        return self.listed(Factor.objects.filter(mine).select_related("project"))
+
+
+def _n(text: str) -> int | str:
+    """N as a number where it is one; anything else is refused by name."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
+
+
+def _check(scope: str, n: int | str) -> None:
+    if scope not in SCOPES:
+        raise ScopeError(f"{scope!r} is no scope; there are {', '.join(SCOPES)}")
+    if n != REUSED and not (isinstance(n, int) and 1 <= n <= LARGEST_N):
+        raise ScopeError(f"N is {n!r}; give a whole number of students from 1 to {LARGEST_N}, or {REUSED!r}")
+
+
+def _frontier(view: Any) -> dict[str, Any]:
+    burnt_j = view.burnt.energy_j
+    return {
+        "study": view.slug,
+        "scope": view.scope,
+        "n": str(view.n),
+        "hardware": list(view.hardware),
+        "burnt_kwh": None if burnt_j is None else kwh(burnt_j),
+        "simulated": view.simulated,
+        "points": selectors.rows(view),
+    }
