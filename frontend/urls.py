@@ -1,5 +1,27 @@
 """The pages' addresses."""
 
-from django.urls import URLPattern, URLResolver
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from frontend.forms import LoginForm
+from frontend.views import artifacts, home, lookup, runs, studies, submit, uploads
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", home.home, name="home"),
+    path("login/", LoginView.as_view(template_name="accounts/login.html", form_class=LoginForm), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("studies/", studies.listing, name="studies"),
+    path("studies/<slug:slug>/", studies.detail, name="study"),
+    path("studies/<slug:slug>/points.json", studies.points_json, name="study_points_json"),
+    path("studies/<slug:slug>/points.csv", studies.points_csv, name="study_points_csv"),
+    path("runs/", runs.listing, name="runs"),
+    path("runs/new/", submit.new, name="run_new"),
+    path("runs/plan/", submit.plan, name="run_plan"),
+    path("runs/submit/", submit.submit, name="run_submit"),
+    path("runs/<uuid:key>/", runs.detail, name="run"),
+    path("runs/<uuid:key>/cancel/", runs.cancel, name="run_cancel"),
+    path("artifacts/", artifacts.listing, name="artifacts"),
+    path("artifacts/<uuid:key>/", artifacts.detail, name="artifact"),
+    path("lookup/", lookup.lookup, name="lookup"),
+    path("upload/", uploads.upload, name="upload"),
+]

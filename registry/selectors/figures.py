@@ -30,16 +30,22 @@ def figures_by_study(studies: Iterable[Study], user: Reader) -> dict[UUID, list[
         .defer("spec", "environment")
         .order_by("id")
     )
-    keys = [run.pk for run in runs]
-    uses, tokens, flagged = _uses(keys, user), _tokens(keys), _flagged(keys)
+    of_run = figures_of(runs, user)
     found: dict[UUID, list[RunFigures]] = {}
     for run in runs:
-        row = _figures(run, uses.get(run.pk, []), tokens.get(run.pk), run.pk in flagged)
-        found.setdefault(run.study_id, []).append(row)
+        found.setdefault(run.study_id, []).append(of_run[run.pk])
     return found
 
 
-def _figures(run: Run, uses: list[tuple[str, ArtifactShare, bool]], tokens: Any, flagged: bool) -> RunFigures:
+def figures_of(runs: Iterable[Run], user: Reader) -> dict[UUID, RunFigures]:
+    """Figures of runs that were read already (with `summary`), by key, in four queries."""
+    read = list(runs)
+    keys = [run.pk for run in read]
+    uses, tokens, flagged = _uses(keys, user), _tokens(keys), _flagged(keys)
+    return {run.pk: _figures(run, uses.get(run.pk, []), tokens.get(run.pk), flagged=run.pk in flagged) for run in read}
+
+
+def _figures(run: Run, uses: list[tuple[str, ArtifactShare, bool]], tokens: Any, *, flagged: bool) -> RunFigures:
     summary: RunSummary | None = getattr(run, "summary", None)
     missing = {role: tuple(holes) for role, holes in (summary.missing if summary else {}).items()}
     teacher_artifacts = tuple(share for kind, share, _ in uses if kind in TEACHER_ARTIFACTS)

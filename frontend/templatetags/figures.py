@@ -1,0 +1,204 @@
+"""How figures are written for people: the unit beside the number, and "not measured" where there is none."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from frontend.sparkline import Sparkline, sparkline
+from registry.accounting.frontier import Placement
+from registry.accounting.units import JOULES_PER_KWH
+from registry.models import Stage
+
+register = template.Library()
+UNITS: Mapping[str, float] = {"kWh": JOULES_PER_KWH, "Wh": JOULES_PER_KWH / 1000, "J": 1.0}
+NAMES = {
+    "sft": "SFT",
+    "kd": "KD",
+    "synthetic_sft": "synthetic SFT",
+    "teacher_reference": "teacher reference",
+    "gpu": "GPU",
+    "cpu": "CPU",
+    "ram": "RAM",
+}
+
+
+def digits(value: float) -> str:
+    """Three or four significant digits, however large or small."""
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    if size >= 100:
+        return f"{value:.1f}"
+    if size >= 1 or value == 0:
+        return f"{value:.2f}"
+    return f"{value:.3f}" if size >= 0.1 else f"{value:.3g}"
+
+
+def nothing(text: str = "") -> SafeString:
+    """The mark for a figure that is not there."""
+    return format_html('<span class="none">{}</span>', text or _("not measured"))
+
+
+def figure(number: str, unit: str = "") -> SafeString:
+    """A number that lines up with those above and below it, its unit smaller."""
+    if not unit:
+        return format_html('<span class="num">{}</span>', number)
+    return format_html('<span class="num">{}<span class="unit">&nbsp;{}</span></span>', number, unit)
+
+
+@register.filter
+def energy(joules: float | None, unit: str = "") -> SafeString:
+    """Joules as kWh, Wh or J, whichever reads best, or in the unit named."""
+    if joules is None:
+        return nothing()
+    chosen = unit or unit_for(joules)
+    return figure(digits(joules / UNITS[chosen]), chosen)
+
+
+def unit_for(joules: float) -> str:
+    """kWh from a tenth of one on, Wh from a tenth of one on, else J."""
+    return next((unit for unit, size in UNITS.items() if abs(joules) >= size / 10), "J")
+
+
+@register.filter
+def kwh(joules: float | None) -> SafeString:
+    """Joules in kWh without the unit, for a column that names it."""
+    return nothing() if joules is None else figure(digits(joules / UNITS["kWh"]))
+
+
+@register.filter
+def bound(record: Stage, side: str) -> SafeString:
+    """The `lower` or `upper` bound of a record's total; a dash where a component has none."""
+    bounds = [getattr(record, f"{name}_energy_{side}_j") for name in record.components]
+    if any(value is None for value in bounds):
+        return format_html('<span class="muted">–</span>')
+    return energy(sum(bounds))
+
+
+@register.filter
+def bare(value: float | None) -> SafeString:
+    """A number without a unit, such as Q."""
+    return nothing() if value is None else figure(digits(value))
+
+
+@register.filter
+def quality(value: float | None) -> SafeString:
+    """Q or a score, to three decimals."""
+    return nothing() if value is None else figure(f"{value:.3f}")
+
+
+@register.filter
+def signed(value: float | None) -> SafeString:
+    """A difference with its sign."""
+    return nothing() if value is None else figure(f"{value:+.3f}")
+
+
+@register.filter
+def watts(value: float | None) -> SafeString:
+    """Power."""
+    return nothing() if value is None else figure(digits(value), "W")
+
+
+@register.filter
+def mass(kilograms: float | None) -> SafeString:
+    """CO2e in kg, or in g below a tenth of one."""
+    if kilograms is None:
+        return nothing()
+    return figure(digits(kilograms), "kg") if kilograms >= 0.1 else figure(digits(kilograms * 1000), "g")
+
+
+@register.filter
+def count(value: float | None) -> SafeString:
+    """A whole number with its thousands apart."""
+    return nothing(_("not counted")) if value is None else figure(f"{value:,.0f}")
+
+
+@register.filter
+def seconds(value: float | None) -> SafeString:
+    """A duration: 42.0 s, 3 min 20 s, 5 h 12 min."""
+    if value is None:
+        return nothing()
+    if value < 60:
+        return figure(f"{value:.1f}", "s")
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return format_html("{} {}", figure(str(minutes), "min"), figure(str(rest), "s"))
+    hours, minutes = divmod(minutes, 60)
+    return format_html("{} {}", figure(f"{hours:,}", "h"), figure(str(minutes), "min"))
+
+
+@register.filter
+def percent(value: float | None) -> SafeString:
+    """A share as a percentage."""
+    return nothing() if value is None else figure(f"{100 * value:.1f}", "%")
+
+
+@register.filter
+def words(name: str) -> str:
+    """A kind, role or pipeline as a person says it."""
+    return NAMES.get(name, name.replace("_", " "))
+
+
+@register.filter
+def short(text: object) -> str:
+    """The first eight characters of a key, or the last ones of a UUIDv7, whose beginning is the clock."""
+    value = str(text)
+    return value[-8:] if value.count("-") == 4 else value[:8]
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """JSON, indented."""
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False)
+
+
+@register.filter
+def flat(value: Any) -> list[tuple[str, str]]:
+    """Nested JSON as (dotted name, text) rows; none where `value` is no object."""
+    rows: list[tuple[str, str]] = []
+    if not isinstance(value, Mapping):
+        return rows
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            rows += [(f"{key}.{name}", text) for name, text in flat(item)]
+        else:
+            rows.append((str(key), _plain(item)))
+    return rows
+
+
+def _plain(item: Any) -> str:
+    if isinstance(item, list):
+        return ", ".join(map(str, item)) or "none"
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    return "not stated" if item is None else str(item) or "–"
+
+
+@register.filter
+def get(mapping: Mapping[str, Any], key: str) -> Any:
+    """The value under a key that a template holds in a variable."""
+    return mapping.get(key)
+
+
+@register.simple_tag
+def runs_count(number: int) -> str:
+    """So many runs, in words."""
+    return ngettext("%(n)d run", "%(n)d runs", number) % {"n": number}
+
+
+@register.inclusion_tag("forms/_field.html")
+def field(form: Any, name: str) -> dict[str, Any]:
+    """One form field with label, help and its errors beside it."""
+    return {"field": form[name]}
+
+
+@register.inclusion_tag("studies/_sparkline.html")
+def small_frontier(placements: tuple[Placement, ...]) -> dict[str, Sparkline | None]:
+    """A frontier without axes, drawn without JavaScript."""
+    return {"line": sparkline(placements)}

@@ -1,0 +1,1 @@
+"""The pages: each view reads through selectors, writes through services, and renders one template."""

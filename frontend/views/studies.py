@@ -1,0 +1,174 @@
+"""Studies: the list, and the page with the frontier. Every set of assumptions is an address."""
+
+import csv
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from frontend import study_charts
+from frontend.forms import ViewForm
+from frontend.views.paging import page_of
+from registry.accounting.carbon import co2e_kg
+from registry.accounting.figures import FULL, TEACHER, RunFigures
+from registry.accounting.frontier import Placement
+from registry.models import Factor, Study
+from registry.selectors import home, runs, studies
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointRow:
+    """One line of the study's table."""
+
+    placement: Placement
+    co2e_kg: float | None
+
+
+@require_safe
+def listing(request: HttpRequest) -> HttpResponse:
+    """All studies, each with its small frontier."""
+    page = page_of(request, studies.visible(request.user))
+    return render(request, "studies/list.html", {"cards": home.cards(page.rows, request.user), "page": page})
+
+
+@require_safe
+def detail(request: HttpRequest, slug: str) -> HttpResponse:
+    """A study's frontier, table, stages and break-even points; the fragment alone for htmx."""
+    study = _study(request, slug)
+    figures = studies.figures(study, request.user)
+    form = _form(request, study, figures)
+    context = {"study": study, "form": form} | _view(request, study, figures, form)
+    fragment = bool(getattr(request, "htmx", None)) and not request.htmx.boosted  # type: ignore[attr-defined]
+    template = "studies/_view.html" if fragment else "studies/detail.html"
+    response = render(request, template, context, status=200 if form.is_valid() else 400)
+    response["Vary"] = "HX-Request"
+    return response
+
+
+@require_safe
+def points_json(request: HttpRequest, slug: str) -> HttpResponse:
+    """The points of the same view as JSON."""
+    study, form, view = _points(request, slug)
+    if view is None:
+        return JsonResponse({"errors": form.errors}, status=400)
+    assumptions = {"scope": view.scope, "n": view.n, "hardware": form.assumptions["hardware"]}
+    response = JsonResponse({"study": study.slug, **assumptions, "points": studies.rows(view)})
+    return _as_file(response, f"{study.slug}-{view.scope}.json")
+
+
+@require_safe
+def points_csv(request: HttpRequest, slug: str) -> HttpResponse:
+    """The points of the same view as CSV, safe to open in a spreadsheet."""
+    study, form, view = _points(request, slug)
+    if view is None:
+        return JsonResponse({"errors": form.errors}, status=400)
+    response = HttpResponse(content_type="text/csv; charset=utf-8")
+    write_csv(response, studies.rows(view))
+    return _as_file(response, f"{study.slug}-{view.scope}.csv")
+
+
+def write_csv(target: Any, rows: list[dict[str, Any]]) -> None:
+    """Rows as CSV: lists joined, energies by role in columns of their own, no cell a spreadsheet would run."""
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    writer = csv.writer(target)
+    writer.writerow(columns)
+    writer.writerows([neutral(row.get(name)) for name in columns] for row in flat)
+
+
+def neutral(value: Any) -> Any:
+    """Text that begins like a formula gets an apostrophe in front; numbers and the rest stay as they are."""
+    dangerous = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if dangerous else value
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    by_role = {f"{role}_kwh": energy for role, energy in row["energy_by_role_kwh"].items()}
+    plain = {name: "; ".join(v) if isinstance(v, list) else v for name, v in row.items() if not isinstance(v, dict)}
+    return plain | by_role
+
+
+def _as_file(response: HttpResponse, name: str) -> HttpResponse:
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _study(request: HttpRequest, slug: str) -> Study:
+    study = studies.visible(request.user).filter(slug=slug).first()
+    if study is None:
+        raise Http404
+    return study
+
+
+def _factors(study: Study) -> QuerySet[Factor]:
+    """The newest grid factor of each region, the project's own before everybody's."""
+    rows = Factor.objects.filter(Q(project=None) | Q(project=study.project), kind=Factor.Kind.GRID)
+    return rows.order_by("region", "-valid_from").distinct("region")
+
+
+def _form(request: HttpRequest, study: Study, figures: list[RunFigures]) -> ViewForm:
+    hardware = tuple(dict.fromkeys(run.hardware for run in figures))
+    factors = Factor.objects.filter(pk__in=_factors(study).values("pk")).order_by("region")
+    defaults = {"scope": FULL, "n": 1, "pue": 1.0}
+    return ViewForm(defaults | request.GET.dict(), hardware=hardware, factors=factors)
+
+
+def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: ViewForm) -> dict[str, Any]:
+    """What the fragment shows; of a form with errors, nothing but those."""
+    if not form.is_valid():
+        return {"view": None}
+    asked = form.assumptions
+    view = studies.frontier_of(study, figures, scope=asked["scope"], n=asked["n"], hardware=asked["hardware"])
+    full = studies.frontier_of(study, figures, hardware=asked["hardware"])
+    pairs = studies.break_evens(full)
+    return {
+        "view": view,
+        "asked": asked,
+        "rows": [_row(placement, asked) for placement in _ordered(view.standing)],
+        "break_evens": pairs,
+        "rates": runs.stage_rates(study, request.user),
+        "burnt_co2e_kg": _co2e(view.burnt.energy_j, asked),
+        "charts": study_charts.of(view, pairs),
+        "roles": _roles(view),
+        "frontier_title": _("Quality against energy: the line is the frontier, pale points are dominated"),
+        "stages_title": _("Energy by stage, under the chosen scope"),
+        "amortisation_title": _("Energy per student when N students share the teacher's work; a star marks N*"),
+        "query": request.GET.urlencode(),
+        "shown_hardware": {placement.point.hardware for placement in view.placements},
+    }
+
+
+def _roles(view: studies.StudyFrontier) -> list[str]:
+    """Roles that any point has, in the order in which stages run."""
+    there = {role for placement in view.placements for role in placement.point.by_role_j}
+    known = [role for role in ("data", TEACHER, "student", "evaluation") if role in there]
+    return [*known, *sorted(there - set(known))]
+
+
+def _ordered(placements: tuple[Placement, ...]) -> list[Placement]:
+    return sorted(placements, key=lambda placement: placement.point.energy_j or 0.0)
+
+
+def _row(placement: Placement, asked: dict[str, Any]) -> PointRow:
+    return PointRow(placement=placement, co2e_kg=_co2e(placement.point.energy_j, asked))
+
+
+def _co2e(energy_j: float | None, asked: dict[str, Any]) -> float | None:
+    if asked["intensity"] is None:
+        return None
+    return co2e_kg(energy_j, pue=asked["pue"], grid_kg_per_kwh=asked["intensity"])
+
+
+def _points(request: HttpRequest, slug: str) -> tuple[Study, ViewForm, studies.StudyFrontier | None]:
+    study = _study(request, slug)
+    figures = studies.figures(study, request.user)
+    form = _form(request, study, figures)
+    if not form.is_valid():
+        return study, form, None
+    asked = form.assumptions
+    view = studies.frontier_of(study, figures, scope=asked["scope"], n=asked["n"], hardware=asked["hardware"])
+    return study, form, view

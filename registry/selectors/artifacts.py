@@ -1,0 +1,101 @@
+"""Artifacts for lists and for an artifact's own page."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet
+
+from registry.models import Artifact, ArtifactUse, AuditEvent, Run, Stage
+from registry.selectors.figures import Reader, standing_records
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactDetail:
+    """Everything an artifact's page shows. `status_reason` says why it is corrupt, failed or withdrawn."""
+
+    artifact: Artifact
+    uses: tuple[ArtifactUse, ...]
+    finished_uses: int
+    energy_per_use_j: float | None
+    spared_j: float | None
+    records: tuple[Stage, ...]
+    same: tuple[Artifact, ...]
+    status_reason: str
+
+
+def visible(user: Reader) -> QuerySet[Artifact]:
+    """Artifacts `user` may see, newest first, with the number of finished runs that used each (`finished_uses`)."""
+    artifacts: QuerySet[Artifact] = Artifact.objects.visible_to(user)
+    finished = Count("uses__run", filter=Q(uses__run__status=Run.Status.FINISHED), distinct=True)
+    return (
+        artifacts.select_related("project", "made_by_run")
+        .defer("row_digests", "manifest", "identity", "made_by_run__spec", "made_by_run__environment")
+        .annotate(finished_uses=finished)
+        .order_by("-id")
+    )
+
+
+def detail(key: UUID, user: Reader) -> ArtifactDetail | None:
+    """The artifact's page, or `None` where it is not there or not for `user` to see."""
+    artifacts: QuerySet[Artifact] = Artifact.objects.visible_to(user)
+    artifact = artifacts.select_related("project", "made_by_run", "created_by").filter(pk=key).first()
+    if artifact is None:
+        return None
+    uses = _uses(artifact, user)
+    finished = [use for use in uses if use.run.status == Run.Status.FINISHED]
+    energy_j = artifact.production_energy_j
+    return ArtifactDetail(
+        artifact=artifact,
+        uses=tuple(uses),
+        finished_uses=len(finished),
+        energy_per_use_j=None if energy_j is None or not finished else energy_j / len(finished),
+        spared_j=spared(energy_j, finished),
+        records=_records(artifact),
+        same=_same(artifact, user),
+        status_reason=_status_reason(artifact),
+    )
+
+
+def spared(energy_j: float | None, uses: list[ArtifactUse]) -> float | None:
+    """Joules that uses without making did not burn: of a cut artifact, what the cut would have cost on its own."""
+    shares = [use.used_share if use.how == ArtifactUse.How.CUT else 1.0 for use in uses if use.how != "made"]
+    if energy_j is None or any(share is None for share in shares):
+        return None
+    return energy_j * sum(share for share in shares if share is not None)
+
+
+def _uses(artifact: Artifact, user: Reader) -> list[ArtifactUse]:
+    runs = Run.objects.visible_to(user)
+    return list(
+        artifact.uses.filter(run__in=runs)
+        .select_related("run__study")
+        .defer("run__spec", "run__environment")
+        .order_by("created_at")
+    )
+
+
+def _records(artifact: Artifact) -> tuple[Stage, ...]:
+    """The records of every attempt at making it; a student's are those of its training."""
+    made = Q(artifact=artifact)
+    if artifact.kind == Artifact.Kind.STUDENT:
+        made = Q(attempt__job__makes=artifact)
+    records = Stage.objects.filter(standing_records(), made).select_related("run", "attempt")
+    return tuple(records.defer("extra", "run__spec", "run__environment").order_by("started_at", "id"))
+
+
+def _same(artifact: Artifact, user: Reader) -> tuple[Artifact, ...]:
+    """Others of the same fingerprint: made again for a reason, or elsewhere."""
+    others: QuerySet[Artifact] = Artifact.objects.visible_to(user)
+    found = others.filter(fingerprint=artifact.fingerprint).exclude(pk=artifact.pk)
+    return tuple(found.defer("row_digests", "manifest", "identity"))
+
+
+def _status_reason(artifact: Artifact) -> str:
+    event = (
+        AuditEvent.objects.filter(
+            subject_type="artifact", subject_id=str(artifact.pk), action=f"artifact {artifact.status}"
+        )
+        .order_by("-id")
+        .first()
+    )
+    return str((event.detail or {}).get("reason", "")) if event else ""

@@ -1,0 +1,252 @@
+"""Runs for lists and for a run's own page."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from uuid import UUID
+
+from django.db.models import Prefetch, Q, QuerySet
+
+from registry.accounting.figures import FULL, Charge, RunFigures, charge
+from registry.accounting.rates import Rate, stage_rate
+from registry.models import ArtifactUse, Attempt, EvaluationScore, Job, Run, Stage, Study
+from registry.selectors.figures import Reader, figures_of, standing_records
+
+COMPONENTS = ("gpu", "cpu", "ram", "reported")
+TOKEN_KINDS = ("prompt", "generated", "trained", "evaluated", "padding")
+OPEN = (Run.Status.QUEUED, Run.Status.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """A run in a list, with what it is charged in scope `full`."""
+
+    run: Run
+    figures: RunFigures
+    charged: Charge
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageView:
+    """One stage of a run: planned (`job`), tried (`attempts`), measured (`records`).
+
+    `energy_j` and `components` are sums over the standing records; `None` with a hole, which `missing` names. A stage
+    whose artifact came from elsewhere has no record, and costs this run that artifact's production energy.
+    """
+
+    kind: str
+    role: str
+    status: str
+    job: Job | None
+    attempts: tuple[Attempt, ...]
+    records: tuple[Stage, ...]
+    energy_j: float | None
+    components: dict[str, float | None]
+    missing: tuple[str, ...]
+    duration_s: float | None
+    rate: Rate
+    tokens: dict[str, int]
+
+    @property
+    def reused(self) -> bool:
+        """Whether nothing was made because something that existed served."""
+        return self.job is not None and self.job.status == Job.Status.REUSED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreView:
+    """One benchmark: the student's score, the teacher's, and the share kept. `None` where a score is missing."""
+
+    benchmark: str
+    score: EvaluationScore | None
+    teacher: EvaluationScore | None
+    retention: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDetail:
+    """Everything a run's page shows."""
+
+    run: Run
+    figures: RunFigures
+    charged: Charge
+    stages: tuple[StageView, ...]
+    uses: tuple[ArtifactUse, ...]
+    scores: tuple[ScoreView, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may still change by itself."""
+        return self.run.status in OPEN
+
+    @property
+    def record_count(self) -> int:
+        """Records booked so far."""
+        return sum(len(stage.records) for stage in self.stages)
+
+
+def visible(user: Reader) -> QuerySet[Run]:
+    """Runs `user` may see, newest first, with study and summary; without the heavy columns a list never shows."""
+    runs: QuerySet[Run] = Run.objects.visible_to(user)
+    return runs.select_related("study", "summary", "submitted_by").defer("spec", "environment").order_by("-id")
+
+
+def rows(runs: Iterable[Run], user: Reader) -> list[RunRow]:
+    """The runs of one page of a list, in four queries."""
+    read = list(runs)
+    figures = figures_of(read, user)
+    return [RunRow(run=run, figures=figures[run.pk], charged=charge(figures[run.pk], FULL)) for run in read]
+
+
+def detail(key: UUID, user: Reader) -> RunDetail | None:
+    """The run's page, or `None` where it is not there or not for `user` to see."""
+    runs: QuerySet[Run] = Run.objects.visible_to(user)
+    run = runs.select_related("study", "project", "summary", "submitted_by", "reference").filter(pk=key).first()
+    if run is None:
+        return None
+    figures = figures_of([run], user)[run.pk]
+    return RunDetail(
+        run=run,
+        figures=figures,
+        charged=charge(figures, FULL),
+        stages=_stages(run),
+        uses=tuple(run.uses.select_related("artifact").defer("artifact__row_digests", "artifact__manifest")),
+        scores=_scores(run, run.study),
+    )
+
+
+def _stages(run: Run) -> tuple[StageView, ...]:
+    """In the order of the jobs; records of kinds that no job planned (uploads) follow in the order of time."""
+    attempts = Prefetch("attempts", Attempt.objects.order_by("number"))
+    jobs = list(run.jobs.select_related("artifact").defer("artifact__row_digests").prefetch_related(attempts))
+    records = list(Stage.objects.filter(standing_records(), run=run).order_by("started_at", "id"))
+    by_kind: dict[str, list[Stage]] = {}
+    for record in records:
+        by_kind.setdefault(record.kind, []).append(record)
+    planned = [_view(job.kind, job.role, by_kind.pop(job.kind, []), job) for job in jobs]
+    return (*planned, *(_view(kind, found[0].role, found) for kind, found in by_kind.items()))
+
+
+def _view(kind: str, role: str, records: list[Stage], job: Job | None = None) -> StageView:
+    energy_j = _sum([record.energy_j for record in records])
+    durations = [record.duration_s for record in records]
+    tokens = _tokens(records)
+    return StageView(
+        kind=kind,
+        role=role,
+        status=job.status if job else records[-1].status,
+        job=job,
+        attempts=tuple(job.attempts.all()) if job else (),
+        records=tuple(records),
+        energy_j=energy_j,
+        components=_components(records),
+        missing=_missing(records),
+        duration_s=math.fsum(durations) if durations else None,
+        rate=stage_rate(
+            kind,
+            energy_j=energy_j,
+            duration_s=math.fsum(durations) or None,
+            tokens=tokens,
+            nominal=any(record.tokens_nominal for record in records),
+        ),
+        tokens=tokens,
+    )
+
+
+def _components(records: list[Stage]) -> dict[str, float | None]:
+    """Joules by component, over the records that expect it; a component nobody expects is not there at all."""
+    expected = [name for name in COMPONENTS if any(name in record.components for record in records)]
+    return {
+        name: _sum([getattr(record, f"{name}_energy_j") for record in records if name in record.components])
+        for name in expected
+    }
+
+
+def _missing(records: list[Stage]) -> tuple[str, ...]:
+    holes = [n for r in records for n in r.components if getattr(r, f"{n}_energy_j") is None]
+    return tuple(dict.fromkeys(holes))
+
+
+def _tokens(records: list[Stage]) -> dict[str, int]:
+    counted = {name: [getattr(record, f"{name}_tokens") for record in records] for name in TOKEN_KINDS}
+    return {name: sum(n for n in counts if n) for name, counts in counted.items() if any(counts)}
+
+
+def _sum(energies: list[float | None]) -> float | None:
+    known = [energy for energy in energies if energy is not None]
+    return math.fsum(known) if known and len(known) == len(energies) else None
+
+
+def _scores(run: Run, study: Study) -> tuple[ScoreView, ...]:
+    """The study's suite in its order, then any other benchmark that was scored."""
+    wanted = Q(run=run) | Q(run=run.reference_id) if run.reference_id else Q(run=run)
+    newest: dict[tuple[UUID, str], EvaluationScore] = {
+        (score.run_id, score.benchmark): score for score in EvaluationScore.objects.filter(wanted).order_by("id")
+    }
+    own = [benchmark for run_id, benchmark in newest if run_id == run.pk]
+    return tuple(
+        _score(benchmark, newest.get((run.pk, benchmark)), _of_teacher(newest, run, benchmark))
+        for benchmark in dict.fromkeys([*study.suite, *own])
+    )
+
+
+def _of_teacher(newest: dict[tuple[UUID, str], EvaluationScore], run: Run, name: str) -> EvaluationScore | None:
+    return newest.get((run.reference_id, name)) if run.reference_id else None
+
+
+def _score(benchmark: str, score: EvaluationScore | None, teacher: EvaluationScore | None) -> ScoreView:
+    kept = score.value / teacher.value if score and teacher and teacher.value > 0 else None
+    return ScoreView(benchmark=benchmark, score=score, teacher=teacher, retention=kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRate:
+    """One stage kind of one configuration: means over its `n` records, and what a token of it took."""
+
+    pipeline: str
+    student: str
+    kind: str
+    n: int
+    energy_j: float | None
+    duration_s: float
+    rate: Rate
+
+
+def stage_rates(study: Study, user: Reader) -> tuple[StageRate, ...]:
+    """J/token and tokens/s by pipeline, student and stage kind, over the study's completed standing records."""
+    visible_runs = Run.objects.visible_to(user).filter(study=study).students()
+    records = Stage.objects.filter(standing_records(), run__in=visible_runs, status="completed")
+    read = records.select_related("run").only(
+        "kind",
+        "role",
+        "energy_j",
+        "duration_s",
+        "tokens_nominal",
+        "components",
+        *(f"{name}_tokens" for name in TOKEN_KINDS),
+        "run__pipeline",
+        "run__student",
+        "run__student_size",
+    )
+    ordered = sorted(read.order_by("id"), key=_rate_key)
+    return tuple(_rate(key, list(group)) for key, group in groupby(ordered, key=_rate_key))
+
+
+def _rate_key(record: Stage) -> tuple[str, str, str]:
+    run = record.run
+    return (run.pipeline, run.student_size or run.student, record.kind) if run else ("", "", record.kind)
+
+
+def _rate(key: tuple[str, str, str], records: list[Stage]) -> StageRate:
+    pipeline, student, kind = key
+    view = _view(kind, records[0].role, records)
+    return StageRate(
+        pipeline=pipeline,
+        student=student,
+        kind=kind,
+        n=len(records),
+        energy_j=None if view.energy_j is None else view.energy_j / len(records),
+        duration_s=(view.duration_s or 0.0) / len(records),
+        rate=view.rate,
+    )
