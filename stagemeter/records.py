@@ -18,6 +18,7 @@ from uuid6 import uuid7
 from stagemeter.errors import RecordError
 
 SCHEMA_VERSION = 1
+LARGEST_FIGURE = 1e18  # joules, watts or seconds: more than mankind burns in half a day; sums beyond overflow
 
 COMPONENTS = ("gpu", "cpu", "ram", "reported")
 ROLES = ("data", "teacher", "student", "evaluation", "prerun")
@@ -225,6 +226,8 @@ def _number_problems(record: StageRecord) -> dict[str, str]:
             problems[name] = f"{_short(value)} is not a finite number"
         elif value < 0:
             problems[name] = f"{_short(value)} is negative; leave the field out if it was not measured"
+        elif value > LARGEST_FIGURE:
+            problems[name] = f"{_short(value)} is above {LARGEST_FIGURE:g}, beyond any stage; mind the unit"
     for name in _COUNTS:
         value = getattr(record, name)
         if value is None and _TYPES[name] is not int:

@@ -26,6 +26,7 @@ from stagemeter.errors import MeterError
 from stagemeter.sensors import flag
 
 J_PER_KWH = 3.6e6
+MOST_DIPS = 3
 
 
 class ProcessTree:
@@ -36,6 +37,8 @@ class ProcessTree:
         self._root = psutil.Process(pid)
         self._without = without
         self.seconds = 0.0
+        self._gone = 0.0  # seconds of processes that left the tree without being waited for
+        self._dips = 0
 
     def children(self, recursive: bool = False) -> list[Any]:  # noqa: ARG002 - CodeCarbon names the argument
         """No children: `cpu_times` holds the whole tree's time already."""
@@ -49,8 +52,21 @@ class ProcessTree:
             members = [self._root]
         totals = [_cpu_seconds(member) for member in members if member.pid != self._without]
         if totals and totals[0] is not None:  # without the root nothing more can be told: the last total stands
-            self.seconds = sum(total for total in totals if total is not None)
+            self._advance(sum(total for total in totals if total is not None))
         return SimpleNamespace(user=self.seconds, system=0.0)
+
+    def _advance(self, total: float) -> None:
+        """Take a new total; it may only rise.
+
+        Parents are read before their children, so one that is waited for in between is missing for this once: wait.
+        One that detached itself stays missing: what it had used stays in the sum.
+        """
+        if total + self._gone >= self.seconds:
+            self.seconds, self._dips = total + self._gone, 0
+            return
+        self._dips += 1
+        if self._dips >= MOST_DIPS:
+            self._gone, self._dips = self.seconds - total, 0
 
 
 def _cpu_seconds(process: psutil.Process) -> float | None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,8 @@ def nvml_folder(tmp_path_factory):
 class SimulatedHost:
     """Sets what the simulated library does, and knows what a meter must find."""
 
-    def __init__(self, monkeypatch, folder):
-        self._monkeypatch = monkeypatch
+    def __init__(self, monkeypatch, folder, fault_file):
+        self._monkeypatch, self._fault_file = monkeypatch, fault_file
         monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         self.waveform(SQUARE)
@@ -44,6 +45,14 @@ class SimulatedHost:
         for name, value in settings.items():
             self._monkeypatch.setenv(f"SIM_NVML_{name}", str(value))
 
+    def will_suffer(self, fault):
+        self.set(FAULT=fault, FAULT_FILE=self._fault_file)
+
+    def strike(self):
+        aside = self._fault_file.with_suffix(".new")
+        aside.write_text(str(time.monotonic()))
+        aside.replace(self._fault_file)
+
     def visible(self, devices):
         self._monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
 
@@ -53,8 +62,8 @@ class SimulatedHost:
 
 
 @pytest.fixture
-def gpu_host(monkeypatch, nvml_folder):
-    return SimulatedHost(monkeypatch, nvml_folder)
+def gpu_host(monkeypatch, nvml_folder, tmp_path):
+    return SimulatedHost(monkeypatch, nvml_folder, tmp_path / "fault")
 
 
 @pytest.fixture(scope="session")

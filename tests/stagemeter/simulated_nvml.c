@@ -9,7 +9,8 @@
  *   SIM_NVML_TICK      seconds between two values of counter and power, default 0.1
  *   SIM_NVML_NO_COUNTER, SIM_NVML_MIG   set: the devices have no counter, are cut into slices
  *   SIM_NVML_STRANGER  id of a process that computes on every device
- *   SIM_NVML_RESET_AT, SIM_NVML_FROZEN_AT, SIM_NVML_LOST_AT   monotonic second at which a fault strikes
+ *   SIM_NVML_FAULT     reset, frozen or lost: strikes at the monotonic second that stands in SIM_NVML_FAULT_FILE,
+ *                      once that file is there
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +65,16 @@ static double power(double t) {
     return watt[points - 1];
 }
 
-static int lost(void) { return now() > setting("SIM_NVML_LOST_AT", 1e18); }
+static double struck(const char *fault) {
+    const char *wanted = getenv("SIM_NVML_FAULT"), *path = getenv("SIM_NVML_FAULT_FILE");
+    double at = 1e18;
+    FILE *file = wanted && path && !strcmp(wanted, fault) ? fopen(path, "r") : NULL;
+    if (file && fscanf(file, "%lf", &at) != 1) at = 1e18;
+    if (file) fclose(file);
+    return at;
+}
+
+static int lost(void) { return now() > struck("lost"); }
 
 int nvmlInitWithFlags(unsigned int flags) {
     (void)flags;
@@ -147,7 +157,7 @@ int nvmlDeviceGetMigMode(void *handle, unsigned int *current, unsigned int *pend
 int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *millijoules) {
     if (getenv("SIM_NVML_NO_COUNTER")) return NOT_SUPPORTED;
     if (lost()) return GPU_IS_LOST;
-    double t = now(), frozen = setting("SIM_NVML_FROZEN_AT", 1e18), reset = setting("SIM_NVML_RESET_AT", 1e18);
+    double t = now(), frozen = struck("frozen"), reset = struck("reset");
     double joules = energy(last_tick(t > frozen ? frozen : t)) - (t > reset ? energy(last_tick(reset)) : 0);
     *millijoules = (unsigned long long)(joules * 1000 * (*(int *)handle + 1));
     return SUCCESS;

@@ -11,10 +11,13 @@ pytestmark = pytest.mark.usefixtures("gpu_host")
 TICK_J = 600 * 0.1  # what one tick of the counter can hide at either edge
 
 
-def metered(spool_dir, seconds, **options):
-    """A record over a block of sleep, and the block's own edges."""
+def metered(spool_dir, seconds, *, meanwhile=None, **options):
+    """A record over a block of sleep, and the block's own edges. `meanwhile` happens half a second into it."""
     with Meter("student_training", spool_dir=spool_dir, environment={}, **options) as meter:
         start = time.monotonic()
+        if meanwhile:
+            time.sleep(0.5)
+            meanwhile()
         time.sleep(seconds)
         end = time.monotonic()
     return meter.record, start, end
@@ -81,19 +84,16 @@ def test_a_process_that_sees_no_device_expects_no_gpu_energy(gpu_host, spool_dir
 
 def test_a_counter_that_runs_backwards_is_flagged_and_power_stands_in(gpu_host, spool_dir):
     gpu_host.waveform(((0.0, 300.0), (1.0, 300.0)))
-    gpu_host.set(RESET_AT=time.monotonic() + 4)
-    with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
-        start = time.monotonic()
-        time.sleep(5.5)
-        end = time.monotonic()
-    assert "counter_reset" in codes(meter.record)
-    assert meter.record.gpu_method == "nvml_power"
-    assert meter.record.gpu_energy_j == pytest.approx(300 * (end - start), rel=0.02)
+    gpu_host.will_suffer("reset")
+    record, start, end = metered(spool_dir, 2.5, meanwhile=gpu_host.strike)
+    assert "counter_reset" in codes(record)
+    assert record.gpu_method == "nvml_power"
+    assert record.gpu_energy_j == pytest.approx(300 * (end - start), rel=0.02)
 
 
 def test_a_counter_that_stands_still_under_load_is_not_believed(gpu_host, spool_dir):
-    gpu_host.set(FROZEN_AT=time.monotonic() + 1)
-    record, start, end = metered(spool_dir, 3.5, period_s=0.1)
+    gpu_host.will_suffer("frozen")
+    record, start, end = metered(spool_dir, 3.0, meanwhile=gpu_host.strike, period_s=0.1)
     assert "counter_frozen" in codes(record)
     assert record.gpu_energy_j == pytest.approx(gpu_host.truth_j(start, end), rel=0.15)
 
@@ -107,8 +107,8 @@ def test_a_device_without_a_counter_is_metered_by_power(gpu_host, spool_dir):
 
 
 def test_a_lost_gpu_leaves_no_total_and_says_so(gpu_host, spool_dir):
-    gpu_host.set(LOST_AT=time.monotonic() + 2)
-    record, _, _ = metered(spool_dir, 4.0)
+    gpu_host.will_suffer("lost")
+    record, _, _ = metered(spool_dir, 1.5, meanwhile=gpu_host.strike, period_s=0.1)
     assert record.gpu_energy_j is None
     assert "gpu_read_error" in codes(record)
 
