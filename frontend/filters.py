@@ -10,7 +10,7 @@ from registry.accounting.stages import PIPELINES
 from registry.models import Artifact, Origin, Run, Study
 
 
-class RunFilter(filters.FilterSet):
+class RunFilter(filters.FilterSet):  # type: ignore[misc]  # the package has no types
     """Of the runs' list."""
 
     q = filters.CharFilter(label=_("Search"), method="containing")
@@ -38,7 +38,7 @@ class RunFilter(filters.FilterSet):
         return rows.filter(_anywhere(value, "student", "student_size", "teacher", "workload", "external_id"))
 
 
-class ArtifactFilter(filters.FilterSet):
+class ArtifactFilter(filters.FilterSet):  # type: ignore[misc]  # the package has no types
     """Of the artifacts' list."""
 
     q = filters.CharFilter(label=_("Search"), method="containing")

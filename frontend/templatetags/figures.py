@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from django import template
 from django.utils.html import format_html
@@ -45,6 +45,11 @@ def nothing(text: str = "") -> SafeString:
     return format_html('<span class="none">{}</span>', text or _("not measured"))
 
 
+def present(value: object) -> TypeGuard[float]:
+    """Whether there is a figure: not `None`, nor the empty text a template has for what is not there at all."""
+    return value is not None and value != ""
+
+
 def figure(number: str, unit: str = "") -> SafeString:
     """A number that lines up with those above and below it, its unit smaller."""
     if not unit:
@@ -55,7 +60,7 @@ def figure(number: str, unit: str = "") -> SafeString:
 @register.filter
 def energy(joules: float | None, unit: str = "") -> SafeString:
     """Joules as kWh, Wh or J, whichever reads best, or in the unit named."""
-    if joules is None:
+    if not present(joules):
         return nothing()
     chosen = unit or unit_for(joules)
     return figure(digits(joules / UNITS[chosen]), chosen)
@@ -67,9 +72,9 @@ def unit_for(joules: float) -> str:
 
 
 @register.filter
-def kwh(joules: float | None) -> SafeString:
-    """Joules in kWh without the unit, for a column that names it."""
-    return nothing() if joules is None else figure(digits(joules / UNITS["kWh"]))
+def in_unit(joules: float | None, unit: str) -> SafeString:
+    """Joules in kWh, Wh or J without the unit, for a column that names it."""
+    return figure(digits(joules / UNITS[unit])) if present(joules) else nothing()
 
 
 @register.filter
@@ -84,31 +89,31 @@ def bound(record: Stage, side: str) -> SafeString:
 @register.filter
 def bare(value: float | None) -> SafeString:
     """A number without a unit, such as Q."""
-    return nothing() if value is None else figure(digits(value))
+    return figure(digits(value)) if present(value) else nothing()
 
 
 @register.filter
 def quality(value: float | None) -> SafeString:
     """Q or a score, to three decimals."""
-    return nothing() if value is None else figure(f"{value:.3f}")
+    return figure(f"{value:.3f}") if present(value) else nothing()
 
 
 @register.filter
 def signed(value: float | None) -> SafeString:
     """A difference with its sign."""
-    return nothing() if value is None else figure(f"{value:+.3f}")
+    return figure(f"{value:+.3f}") if present(value) else nothing()
 
 
 @register.filter
 def watts(value: float | None) -> SafeString:
     """Power."""
-    return nothing() if value is None else figure(digits(value), "W")
+    return figure(digits(value), "W") if present(value) else nothing()
 
 
 @register.filter
 def mass(kilograms: float | None) -> SafeString:
     """CO2e in kg, or in g below a tenth of one."""
-    if kilograms is None:
+    if not present(kilograms):
         return nothing()
     return figure(digits(kilograms), "kg") if kilograms >= 0.1 else figure(digits(kilograms * 1000), "g")
 
@@ -116,14 +121,14 @@ def mass(kilograms: float | None) -> SafeString:
 @register.filter
 def count(value: float | None) -> SafeString:
     """A whole number with its thousands apart."""
-    return nothing(_("not counted")) if value is None else figure(f"{value:,.0f}")
+    return figure(f"{value:,.0f}") if present(value) else nothing(_("not counted"))
 
 
 @register.filter
 def seconds(value: float | None) -> SafeString:
     """A duration: 42.0 s, 3 min 20 s, 5 h 12 min."""
-    if value is None:
-        return nothing()
+    if not present(value) or value == 0:
+        return nothing(_("not stated"))
     if value < 60:
         return figure(f"{value:.1f}", "s")
     minutes, rest = divmod(round(value), 60)
@@ -136,7 +141,7 @@ def seconds(value: float | None) -> SafeString:
 @register.filter
 def percent(value: float | None) -> SafeString:
     """A share as a percentage."""
-    return nothing() if value is None else figure(f"{100 * value:.1f}", "%")
+    return figure(f"{100 * value:.1f}", "%") if present(value) else nothing()
 
 
 @register.filter

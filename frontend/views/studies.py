@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from frontend import study_charts
+from frontend.charts import energy_unit
 from frontend.forms import ViewForm
 from frontend.views.paging import page_of
 from registry.accounting.carbon import co2e_kg
@@ -134,6 +135,7 @@ def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: V
         "burnt_co2e_kg": _co2e(view.burnt.energy_j, asked),
         "charts": study_charts.of(view, pairs),
         "roles": _roles(view),
+        "unit": energy_unit([placement.point.energy_j for placement in view.placements])[0],
         "frontier_title": _("Quality against energy: the line is the frontier, pale points are dominated"),
         "stages_title": _("Energy by stage, under the chosen scope"),
         "amortisation_title": _("Energy per student when N students share the teacher's work; a star marks N*"),

@@ -162,7 +162,7 @@ def _project_of(record: StageRecord, user: User, study: Study | None) -> Project
         return study.project
     mine = home.writable_projects(user)
     runs = Run.objects.filter(project__in=mine).by_name(record.run_id) if record.run_id else Run.objects.none()
-    run = runs.select_related("project").first()
+    run: Run | None = runs.select_related("project").first()
     if run is None:
         raise Invalid({"run_id": _("names no run of yours; choose a study, or upload the run first")})
     return run.project

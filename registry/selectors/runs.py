@@ -12,9 +12,11 @@ from registry.accounting.figures import FULL, Charge, RunFigures, charge
 from registry.accounting.rates import Rate, stage_rate
 from registry.models import ArtifactUse, Attempt, EvaluationScore, Job, Run, Stage, Study
 from registry.selectors.figures import Reader, figures_of, standing_records
+from stagemeter.records import ROLE_OF_KIND
 
 COMPONENTS = ("gpu", "cpu", "ram", "reported")
 TOKEN_KINDS = ("prompt", "generated", "trained", "evaluated", "padding")
+_ORDER = {kind: place for place, kind in enumerate(ROLE_OF_KIND)}
 OPEN = (Run.Status.QUEUED, Run.Status.RUNNING)
 
 
@@ -120,12 +122,18 @@ def _stages(run: Run) -> tuple[StageView, ...]:
     """In the order of the jobs; records of kinds that no job planned (uploads) follow in the order of time."""
     attempts = Prefetch("attempts", Attempt.objects.order_by("number"))
     jobs = list(run.jobs.select_related("artifact").defer("artifact__row_digests").prefetch_related(attempts))
-    records = list(Stage.objects.filter(standing_records(), run=run).order_by("started_at", "id"))
+    found = Stage.objects.filter(standing_records(), run=run)
+    records = sorted(found, key=lambda record: (record.started_at, _place(record.kind), record.pk))
     by_kind: dict[str, list[Stage]] = {}
     for record in records:
         by_kind.setdefault(record.kind, []).append(record)
     planned = [_view(job.kind, job.role, by_kind.pop(job.kind, []), job) for job in jobs]
     return (*planned, *(_view(kind, found[0].role, found) for kind, found in by_kind.items()))
+
+
+def _place(kind: str) -> int:
+    """Where a kind stands in the order in which stages run; unknown ones last."""
+    return _ORDER.get(kind, len(_ORDER))
 
 
 def _view(kind: str, role: str, records: list[Stage], job: Job | None = None) -> StageView:
@@ -229,7 +237,7 @@ def stage_rates(study: Study, user: Reader) -> tuple[StageRate, ...]:
         "run__student",
         "run__student_size",
     )
-    ordered = sorted(read.order_by("id"), key=_rate_key)
+    ordered = sorted(read.order_by("id"), key=lambda r: (*_rate_key(r)[:2], _place(r.kind), r.kind))
     return tuple(_rate(key, list(group)) for key, group in groupby(ordered, key=_rate_key))
 
 

@@ -3,7 +3,7 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-  const themed = (layout) => {
+  const themed = (layout, narrow) => {
     const style = getComputedStyle(document.body);
     const label = {
       bgcolor: style.getPropertyValue("--surface").trim(),
@@ -12,7 +12,8 @@
     };
     return {
       ...layout,
-      font: { ...layout.font, color: style.color, family: style.fontFamily, size: 13 },
+      font: { ...layout.font, color: style.color, family: style.fontFamily, size: narrow ? 11 : 13 },
+      margin: narrow ? { ...layout.margin, l: 44, r: 14 } : layout.margin,
       hoverlabel: { ...layout.hoverlabel, ...label, align: "left" },
       modebar: { ...layout.modebar, color: style.getPropertyValue("--muted").trim(), activecolor: style.color },
       transition: still.matches ? { duration: 0 } : layout.transition,
@@ -26,7 +27,7 @@
     const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
     const fresh = !box.classList.contains("js-plotly-plot");
     if (fresh) box.replaceChildren();
-    window.Plotly.react(box, figure.data, themed(figure.layout), config);
+    window.Plotly.react(box, figure.data, themed(figure.layout, box.clientWidth < 500), config);
   };
 
   const drawAll = (root) => {
