@@ -11,7 +11,9 @@ One folder per metered stage:
 
 import fcntl
 import json
+import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,11 +29,17 @@ from stagemeter.samplelog import read_log, read_power_curve
 from stagemeter.sampler import LOG_NAME
 from stagemeter.sensors import flag
 
-__all__ = ["default_spool", "mark_sent", "pending", "power_log", "read_power_curve", "recover", "write_record"]
+__all__ = ["default_spool", "mark_sent", "pending", "power_log", "prune", "read_power_curve", "recover", "write_record"]
+
+logger = logging.getLogger(__name__)
 
 SAMPLER_GRACE_S = 10.0
 # A process of another container or host cannot be looked up; its sampler's log growing is its heartbeat.
 SILENCE_S = 120.0
+
+
+class DamagedError(SpoolError):
+    """A file whose content cannot be understood, as against one that the disk would not give."""
 
 
 def default_spool() -> Path:
@@ -73,10 +81,12 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise SpoolError(f"{path} could not be read: {error}") from error
+    except ValueError as error:
+        raise DamagedError(f"{path} holds no JSON: {error}") from error
     if not isinstance(data, dict):
-        raise SpoolError(f"{path} holds {type(data).__name__}, not an object")
+        raise DamagedError(f"{path} holds {type(data).__name__}, not an object")
     return data
 
 
@@ -95,15 +105,36 @@ def write_record(spool_dir: Path, record: StageRecord) -> Path:
 def pending(spool_dir: Path | str) -> list[StageRecord]:
     """Finished records that no server has confirmed, oldest first."""
     folders = [path.parent for path in Path(spool_dir).glob("*/record.json") if not (path.parent / "sent").exists()]
-    records = [_read_record(folder / "record.json") for folder in folders]
+    records = [record for folder in folders if (record := _read_record(folder)) is not None]
     return sorted(records, key=lambda record: record.started_at)
 
 
-def _read_record(path: Path) -> StageRecord:
+def _read_record(folder: Path) -> StageRecord | None:
     try:
-        return StageRecord.from_dict(read_json(path))
-    except RecordError as error:
-        raise SpoolError(f"{path} holds no valid record: {error}") from error
+        return StageRecord.from_dict(read_json(folder / "record.json"))
+    except (RecordError, DamagedError) as error:
+        _set_aside(folder, error)
+        return None
+
+
+def _set_aside(folder: Path, error: Exception) -> None:
+    """Move a folder that cannot be understood out of the way of the others, where a person will find it."""
+    target = folder.parent / "damaged" / folder.name
+    logger.error("%s cannot be read and was moved to %s: %r", folder, target, error)
+    try:
+        target.parent.mkdir(exist_ok=True)
+        folder.rename(target)
+    except OSError as refused:
+        raise SpoolError(f"{folder} cannot be read ({error!r}) nor moved aside: {refused}") from refused
+
+
+def prune(spool_dir: Path | str, *, keep_days: float = 30.0) -> int:
+    """Delete the folders of records that a server has had for `keep_days`, power traces too; how many."""
+    oldest = time.time() - keep_days * 86_400
+    done = [path.parent for path in Path(spool_dir).glob("*/sent") if path.stat().st_mtime < oldest]
+    for folder in done:
+        shutil.rmtree(folder)
+    return len(done)
 
 
 def mark_sent(spool_dir: Path | str, record_id: str) -> None:
@@ -121,9 +152,9 @@ def recover(spool_dir: Path | str) -> list[StageRecord]:
 
     What they burnt until the sampler's last reading is in them. Each is put into the spool, so `pending` returns it
     too until it is marked as sent. Stages that still run, here or elsewhere, are left alone; safe to call from
-    several processes at once.
+    several processes at once. A folder that cannot be understood is moved to `damaged/` and logged.
     """
-    recovered = [_recover(path.parent) for path in sorted(Path(spool_dir).glob("*/start.json"))]
+    recovered = [_recover_or_set_aside(path.parent) for path in sorted(Path(spool_dir).glob("*/start.json"))]
     return [record for record in recovered if record is not None]
 
 
@@ -139,6 +170,14 @@ def _recover(folder: Path) -> StageRecord | None:
         record = _lost(folder, start)
         write_record(folder.parent, record)
         return record
+
+
+def _recover_or_set_aside(folder: Path) -> StageRecord | None:
+    try:
+        return _recover(folder)
+    except (RecordError, DamagedError, KeyError, TypeError, ValueError) as error:
+        _set_aside(folder, error)
+        return None
 
 
 @contextmanager

@@ -119,3 +119,33 @@ def test_a_sampler_found_dead_at_the_end_is_read_once_more(spool_dir, gpu_host):
         time.sleep(0.7)
     assert meter.record.gpu_energy_j == pytest.approx(200 * meter.record.duration_s, rel=0.5)
     assert meter.record.gpu_energy_lower_j <= 200 * meter.record.duration_s <= meter.record.gpu_energy_upper_j
+
+
+def finished(spool_dir):
+    with Meter("evaluation", spool_dir=spool_dir, environment={}) as meter:
+        pass
+    return meter
+
+
+def test_one_damaged_folder_keeps_no_other_from_being_found(spool_dir, caplog):
+    good, bad = finished(spool_dir), finished(spool_dir)
+    (bad.folder / "record.json").write_text("{")
+    assert [record.record_id for record in spool.pending(spool_dir)] == [good.record_id]
+    assert (spool_dir / "damaged" / bad.record_id / "samples.jsonl").exists()
+    assert "was moved to" in caplog.text
+
+
+def test_a_start_that_cannot_be_read_is_set_aside(spool_dir):
+    (spool_dir / "x").mkdir()
+    (spool_dir / "x" / "start.json").write_text('{"process": 5}')
+    assert spool.recover(spool_dir) == []
+    assert (spool_dir / "damaged" / "x" / "start.json").exists()
+
+
+def test_pruning_deletes_what_a_server_has_had_for_long_and_nothing_else(spool_dir):
+    sent, waiting = finished(spool_dir), finished(spool_dir)
+    spool.mark_sent(spool_dir, sent.record_id)
+    assert spool.prune(spool_dir, keep_days=1) == 0
+    assert spool.prune(spool_dir, keep_days=-1) == 1
+    assert not sent.folder.exists()
+    assert waiting.folder.exists()
