@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import QuerySet
+
 from registry.accounting.quality import QualityError, quality
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
 from registry.models import Artifact, Run, RunSummary, Stage, StageReview
@@ -17,9 +19,14 @@ COMPONENTS = ("gpu", "cpu", "ram", "reported")
 
 def refresh(run: Run) -> RunSummary:
     """Rebuild a run's summary from its records and scores."""
-    summary, _ = RunSummary.objects.update_or_create(run=run, defaults=summarise(run) | _quality(run))
+    summary, _ = RunSummary.objects.update_or_create(run=run, defaults=rebuilt(run))
     summary.run = run  # so that `run.summary` is the new one
     return summary
+
+
+def rebuilt(run: Run) -> dict[str, Any]:
+    """The columns of the summary as records and scores give them now."""
+    return summarise(run) | _quality(run)
 
 
 def refresh_quality(run: Run) -> None:
@@ -36,12 +43,16 @@ def refresh_production(artifact: Artifact) -> None:
 
 def production(artifact: Artifact) -> tuple[float | None, list[str]]:
     """The sum over the root records of everything that worked at making it, and what is missing of it."""
-    stages = Stage.objects.filter(artifact=artifact)
+    standing = _standing(stages_behind(artifact))
+    return _total(standing), _holes(standing)
+
+
+def stages_behind(artifact: Artifact) -> QuerySet[Stage]:
+    """Every record of work at making the artifact; none where somebody registered it with a stated figure."""
     if artifact.kind == Artifact.Kind.STUDENT:
         # A student belongs to its run: its training is charged to the run itself, not through the artifact.
-        stages = Stage.objects.filter(attempt__job__makes=artifact)
-    standing = _standing(stages)
-    return _total(standing), _holes(standing)
+        return Stage.objects.filter(attempt__job__makes=artifact)
+    return Stage.objects.filter(artifact=artifact)
 
 
 def summarise(run: Run) -> dict[str, Any]:

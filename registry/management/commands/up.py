@@ -7,8 +7,6 @@ import signal
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from registry.importers import factors, paper
+from registry.management.commands import healthcheck
 from registry.models import User
 from registry.services import accounts, studies, tour
 from registry.supervisor import Child, Supervisor
@@ -77,7 +76,7 @@ class Command(BaseCommand):
         local = "127.0.0.1" if host in WILDCARDS else host
         base = f"http://{f'[{local}]' if ':' in local else local}:{port}"
         deadline = time.monotonic() + ANSWER_WITHIN_S
-        while not _answers(f"{base}/healthz"):
+        while not _answers(base):
             if time.monotonic() > deadline:
                 self._say(f"No answer at {base}/healthz within {ANSWER_WITHIN_S:.0f} s; the messages above say why.")
                 return
@@ -150,14 +149,12 @@ def _account(path: Path) -> tuple[User, str]:
     return user, f"Log in as {USER} with the password you chose, or set one: python manage.py changepassword {USER}"
 
 
-def _answers(url: str) -> bool:
-    name = settings.ALLOWED_HOSTS[0].lstrip(".")
-    request = urllib.request.Request(url, headers={} if name == "*" else {"Host": name})  # noqa: S310 (as below)
+def _answers(base: str) -> bool:
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:  # noqa: S310 (http to ourselves)
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+        healthcheck.ask(base)
+    except (OSError, ValueError):  # nobody there yet, or not ready
         return False
+    return True
 
 
 @contextmanager
