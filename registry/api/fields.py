@@ -51,7 +51,7 @@ class Flag(serializers.BooleanField):
 class Object(serializers.DictField):
     """A JSON object, its keys free."""
 
-    child = serializers.JSONField()
+    child = serializers.JSONField(allow_null=True)
 
 
 class Payload(serializers.Serializer[Any]):

@@ -1,0 +1,76 @@
+"""The client and the server it was written for, over a socket."""
+
+import pytest
+
+from registry.models import Run, Stage
+from registry.services import accounts
+from stagemeter import spool
+from stagemeter.client import Client
+from stagemeter.errors import Refused
+from stagemeter.meter import Meter
+from tests.conftest import make_record, make_spec
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def client_of(live_server):
+    """`client_of(user)` → the library's client with a token of that user."""
+    opened = []
+
+    def connect(user):
+        _, secret = accounts.issue_token(user=user)
+        opened.append(Client(live_server.url, secret, attempts=1))
+        return opened[-1]
+
+    yield connect
+    for client in opened:
+        client.close()
+
+
+def test_records_are_booked_once_however_often_they_are_sent(client_of, member, project):
+    client, records = client_of(member), [make_record(), make_record()]
+    assert [r["status"] for r in client.upload(records, project=project.slug)] == ["created", "created"]
+    assert [r["status"] for r in client.upload(records, project=project.slug)] == ["same", "same"]
+    assert Stage.objects.count() == 2
+
+
+def test_a_metered_stage_travels_from_the_spool_into_the_ledger(client_of, member, project, spool_dir):
+    with Meter("evaluation", spool_dir=spool_dir) as meter:
+        meter.add_tokens(evaluated=5)
+    client_of(member).upload_spool(spool_dir, project=project.slug)
+    stage = Stage.objects.get(record_id=meter.record_id)
+    assert (stage.cpu_energy_j, stage.evaluated_tokens) == (meter.record.cpu_energy_j, 5)
+    assert spool.pending(spool_dir) == []
+
+
+def test_a_whole_run_is_booked_with_its_stages_and_scores(client_of, member, study):
+    run = {"external_id": "mine-1", "pipeline": "sft", "student": "small"}
+    scores = [{"benchmark": "choice", "metric": "accuracy", "value": 0.5, "n": 100}]
+    stages = [make_record(), make_record(kind="evaluation")]
+    client_of(member).upload_run(run, stages, study=study.slug, scores=scores)
+    booked = Run.objects.get(external_id="mine-1")
+    assert booked.stages.count() == 2
+    assert booked.scores.count() == 1
+
+
+def test_a_plan_names_the_stages_and_submits_nothing(client_of, member, study):
+    plan = client_of(member).plan(make_spec().to_dict(), study=study.slug)
+    kinds = [stage["kind"] for stage in plan["stages"]]
+    assert kinds == ["preprocess", "logit_caching", "student_training", "evaluation"]
+    assert not Run.objects.exists()
+
+
+def test_a_stranger_is_refused_with_the_reason(client_of, stranger, project):
+    (result,) = client_of(stranger).upload([make_record()], project=project.slug)
+    assert result["status"] == "refused"
+    assert project.slug in result["error"]["message"]
+
+
+def test_a_wrong_token_is_refused_and_says_where_tokens_come_from(live_server):
+    with (
+        Client(live_server.url, "0" * 64, attempts=1) as client,
+        pytest.raises(Refused, match="issue_token") as refused,
+    ):
+        client.upload([make_record()])
+    assert refused.value.status == 401
