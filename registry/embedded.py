@@ -86,7 +86,8 @@ def _living_users() -> list[list[float]]:
 def _alive(pid: int, created: float) -> bool:
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(process.create_time() - created) < 1
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

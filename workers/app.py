@@ -31,10 +31,10 @@ REAP_EVERY_S = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Reaper(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types for its bootsteps
+class Reaper(bootsteps.StartStopStep):
     """Runs beside the consumer, on the worker's own timer."""
 
-    requires = {"celery.worker.components:Timer"}
+    requires = ("celery.worker.components:Timer",)
 
     def start(self, parent: Any) -> None:
         """Reap at once (this worker may come back after a crash), then every few seconds."""

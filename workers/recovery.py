@@ -1,10 +1,10 @@
 """No measurement is lost: what the spool holds and the ledger doesn't is booked."""
 
 import logging
+import uuid
 
 from django.conf import settings
 
-from registry.models import Attempt
 from registry.services import jobs
 from registry.services.errors import ServiceError
 from stagemeter import spool
@@ -22,14 +22,14 @@ def book_dead_attempts() -> int:
     except SpoolError:
         logger.exception("the spool could not be read; its records stay there")
         return 0
-    lost = [record.attempt_id for record in records if _book(record) and record.attempt_id]
+    lost = [uuid.UUID(record.attempt_id) for record in records if _book(record) and record.attempt_id]
     jobs.release(attempt_ids=lost)
     return len(lost)
 
 
 def _book(record: StageRecord) -> bool:
     """Book one record unless its attempt is still being booked by a living worker."""
-    if record.status != "lost" and Attempt.objects.filter(pk=record.attempt_id, status="running").exists():
+    if record.status != "lost" and jobs.is_running(record):
         return False
     try:
         booked = jobs.book_lost(record=record)

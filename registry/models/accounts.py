@@ -9,7 +9,7 @@ from knox.models import AbstractAuthToken
 from registry.models.base import new_key
 
 
-class User(AbstractUser):
+class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no types
     """A person or a machine account."""
 
     id = models.UUIDField(primary_key=True, default=new_key, editable=False)
@@ -21,7 +21,7 @@ class User(AbstractUser):
         return self._member_project_ids
 
 
-class ApiToken(AbstractAuthToken):
+class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     """A hashed token with scopes, optionally for one project only."""
 
     SCOPES = ("read", "upload", "submit")

@@ -1,7 +1,7 @@
 """What every table shares."""
 
 import uuid
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from django.db import models
 from django.db.models import Q
@@ -18,7 +18,10 @@ def new_key() -> uuid.UUID:
     return uuid.UUID(bytes=uuid7().bytes)
 
 
-class OwnedQuerySet(models.QuerySet):  # type: ignore[type-arg]  # generic in the stubs only
+Row_co = TypeVar("Row_co", bound=models.Model, covariant=True)
+
+
+class OwnedQuerySet(models.QuerySet[Row_co]):
     """Rows that belong to a project. `project_path` leads from the row to it."""
 
     project_path = "project"

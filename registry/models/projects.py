@@ -12,7 +12,7 @@ from registry.models.accounts import User
 from registry.models.base import Origin, Owned, OwnedQuerySet, new_key
 
 
-class ProjectQuerySet(OwnedQuerySet):
+class ProjectQuerySet(OwnedQuerySet["Project"]):
     """Projects by who may see them."""
 
     def visible_to(self, user: User | AnonymousUser) -> Self:

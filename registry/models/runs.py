@@ -11,7 +11,7 @@ from registry.models.base import Origin, Owned, OwnedQuerySet, new_key
 from registry.models.projects import Study
 
 
-class RunQuerySet(OwnedQuerySet):
+class RunQuerySet(OwnedQuerySet["Run"]):
     """Runs by how they are named and what they are."""
 
     def by_name(self, name: str) -> "RunQuerySet":
@@ -69,7 +69,7 @@ class Run(Owned):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
-    objects = RunQuerySet.as_manager()
+    objects = RunQuerySet.as_manager()  # type: ignore[misc]  # narrows the parent's
 
     class Meta:
         ordering = ["-id"]

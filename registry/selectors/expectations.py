@@ -32,7 +32,8 @@ def expected(planned: PlannedStage, spec: RunSpec, project: Project) -> Expectat
     if planned.role in ("student", "evaluation"):
         stages = stages.filter(run__pipeline=spec.pipeline, run__spec__student__drop_layers=spec.student.drop_layers)
         stages = stages.filter(run__spec__student__id=spec.student.id)
-    energies = list(stages.order_by("-id").values_list("energy_j", flat=True)[:RECENT])
+    newest = stages.order_by("-id").values_list("energy_j", flat=True)[:RECENT]
+    energies = [energy_j for energy_j in newest if energy_j is not None]
     if not energies:
         return Expectation(energy_j=None, basis="unknown: no stage of this kind was measured on this workload yet")
     plural = "" if len(energies) == 1 else "s"

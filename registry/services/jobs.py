@@ -141,6 +141,12 @@ def book(*, record: StageRecord, attempt: Attempt) -> None:
     )
 
 
+def is_running(record: StageRecord) -> bool:
+    """Whether the attempt that `record` belongs to counts as alive."""
+    attempt = _attempt_of(record)
+    return attempt is not None and attempt.status == Attempt.Status.RUNNING
+
+
 def book_lost(*, record: StageRecord) -> bool:
     """Book what a dead attempt burnt, out of its spool. `False`: the record names no attempt of this registry."""
     attempt = _attempt_of(record)
@@ -157,7 +163,7 @@ def book_lost(*, record: StageRecord) -> bool:
     return True
 
 
-def release(*, attempt_ids: Sequence[str]) -> int:
+def release(*, attempt_ids: Sequence[uuid.UUID]) -> int:
     """End the leases of attempts known to be dead, so that nobody waits for them to run out."""
     jobs = Job.objects.filter(status=Job.Status.RUNNING, attempts__in=attempt_ids, attempts__status="lost")
     return Job.objects.filter(pk__in=jobs.values("pk")).update(lease_expires_at=timezone.now())

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from registry.models import Artifact, Attempt, EvaluationScore, Project, Run, Stage, User
@@ -40,8 +41,10 @@ def record_stage(
     """Book one record. The same record again is recognised by `record_id` and changes nothing.
 
     `artifact` is what the stage worked at making: its production energy grows, and the run is charged through it.
-    Raises `Conflict` if another body stands under this `record_id`, `Invalid` if the run it names is not there.
+    Raises `Conflict` if another body stands under this `record_id`, `Invalid` if the run it names is not there or
+    a value does not fit into its column.
     """
+    _check_columns(record)
     run = run or _run_of(record, project)
     digest = body_digest(record.to_dict())
     existing = Stage.objects.filter(record_id=record.record_id).first()
@@ -82,6 +85,21 @@ def _run_of(record: StageRecord, project: Project) -> Run | None:
     if run is None:
         raise Invalid({"run_id": f"{record.run_id!r} is no run of the project {project.slug}; upload the run first"})
     return run
+
+
+def _check_columns(record: StageRecord) -> None:
+    """Refuse what is a fine record and does not fit into its columns: a name too long, a count too large."""
+    problems = {}
+    for name in (*_COLUMNS, "parent_id"):
+        value = getattr(record, name)
+        if value is None:
+            continue
+        try:
+            Stage._meta.get_field(name).run_validators(value)  # type: ignore[union-attr]  # all are plain columns
+        except ValidationError as error:
+            problems[name] = " ".join(error.messages)
+    if problems:
+        raise Invalid(problems)
 
 
 def _columns(record: StageRecord) -> dict[str, Any]:

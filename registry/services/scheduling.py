@@ -60,7 +60,7 @@ def apply(job: Job, decision: Decision, request: ArtifactRequest | None, actor: 
             reason=reason,
         )
     elif decision.action in (USE, CUT, WAIT):
-        job.artifact = Artifact.objects.get(pk=decision.artifact_id)
+        job.artifact = Artifact.objects.get(pk=decision.artifact_id or "")
         # Waiting for something larger than asked for ends in cutting it.
         job.decision["cut"] = request is not None and job.artifact.fingerprint != fingerprint(request)
     if decision.action in (USE, CUT):

@@ -20,7 +20,16 @@ from stagemeter.errors import RecordError
 from stagemeter.records import StageRecord
 
 SCHEMA_VERSION = 1
-_TEXTS = ("external_id", "pipeline", "student", "student_size", "teacher", "workload", "hardware_class")
+# The texts that say which run it is, with the characters each may have.
+_TEXTS = {
+    "external_id": 200,
+    "pipeline": 40,
+    "student": 200,
+    "student_size": 40,
+    "teacher": 200,
+    "workload": 200,
+    "hardware_class": 200,
+}
 _REQUIRED = ("external_id", "pipeline", "student")
 _SCORE_FIELDS = ("score_id", "benchmark", "metric", "value", "stderr", "n", "shots", "judge", "harness_version")
 _KEYS = ("schema_version", "study", "run", "stages", "scores", "artifacts")
@@ -112,9 +121,8 @@ def _run(study: Study, values: Mapping[str, Any], actor: User | None, origin: st
 def _check_run(values: Mapping[str, Any]) -> None:
     known = (*_TEXTS, "seed", "environment", "configuration")
     problems = {f"run.{k}": f"unknown field; known here: {', '.join(known)}" for k in values.keys() - set(known)}
-    for name in _TEXTS:
+    for name, limit in _TEXTS.items():
         value = values.get(name, "")
-        limit = int(Run._meta.get_field(name).max_length or 200)
         if not isinstance(value, str) or len(value) > limit or "\x00" in value:
             problems[f"run.{name}"] = f"{value!r} is not a text of at most {limit} characters"
         elif name in _REQUIRED and not value:

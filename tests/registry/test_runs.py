@@ -196,7 +196,7 @@ def test_a_lost_record_is_booked_once(study, member):
     assert jobs.book_lost(record=record)
     assert jobs.book_lost(record=record)
     assert Stage.objects.get().status == "lost"
-    assert jobs.release(attempt_ids=[str(ticket.attempt_id)]) == 1
+    assert jobs.release(attempt_ids=[ticket.attempt_id]) == 1
     assert jobs.reap() == 1
 
 

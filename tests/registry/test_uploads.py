@@ -92,7 +92,12 @@ def test_a_stranger_may_not_upload_to_a_public_project(study, stranger):
 def test_an_artifact_that_an_upload_declares_carries_the_teachers_energy(study, member):
     body = document(study, pipeline="kd")
     body["artifacts"] = [
-        {"kind": "logit_cache", "identity": {"teacher": {"id": "big"}}, "row_digests": ["a"], "production_energy_j": 9e6}
+        {
+            "kind": "logit_cache",
+            "identity": {"teacher": {"id": "big"}},
+            "row_digests": ["a"],
+            "production_energy_j": 9e6,
+        }
     ]
     run = uploads.upload_run(actor=member, document=body).run
     assert run.summary.missing == {}
