@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,8 +13,9 @@ import torch
 from registry.accounting.spec import DecodingSpec
 from registry.workloads.benchmarks import OWN
 from registry.workloads.rows import Row, WorkloadError, row_digest
-from workers.data import TOKENS_PER_PASS, Chat, Example, by_length, collate, label_states
+from workers.data import TOKENS_PER_PASS, Chat, by_length, collate, label_states
 from workers.generation import Prompt, generate
+from workers.questions import Question, score_questions
 from workers.stages.contract import Report, Score
 
 VERSION = "1"  # of these benchmarks; a score under another number is another metric
@@ -72,22 +72,23 @@ def token_accuracy(language_model: Any, chat: Chat, rows: Sequence[Row], report:
 
 @torch.inference_mode()
 def choice(language_model: Any, chat: Chat, rows: Sequence[Row], report: Report) -> Score:
-    """Share of rows whose right answer is the likeliest of its candidates, by log-likelihood per token.
+    """Share of rows whose right answer is the likeliest of its candidates.
 
-    A row without choices of its own is asked against the answers of three other rows.
+    Candidates of one form are compared by log-likelihood. A row without choices of its own is asked against the
+    answers of three other rows, by log-likelihood per token, since those differ in length.
     """
     options = [row.candidates() or borrowed_candidates(row, rows) for row in rows]
-    examples = [
-        _candidate(chat, row, candidate, f"{place}:{option}")
+    questions = [
+        Question.of(place, chat.prompt_ids(row.prompt), [chat.answer_ids(option) for option in options[place]])
         for place, row in enumerate(rows)
-        for option, candidate in enumerate(options[place])
     ]
-    likelihood = _mean_log_likelihoods(language_model, examples, report)
-    hits = []
-    for place, row in enumerate(rows):
-        values = [likelihood[f"{place}:{option}"] for option in range(len(options[place]))]
-        hits.append(options[place][values.index(max(values))] == row.answer)
-    return _share("choice", "acc_norm", hits)
+    hits = [False] * len(rows)
+    for question, likelihoods in score_questions(language_model, questions, report):
+        row, candidates = rows[question.place], options[question.place]
+        values = likelihoods if row.choices else question.per_token(likelihoods)
+        hits[question.place] = candidates[values.index(max(values))] == row.answer
+    own = all(row.choices for row in rows)
+    return _share("choice", "acc" if own else "acc_norm", hits)
 
 
 def borrowed_candidates(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
@@ -99,33 +100,25 @@ def borrowed_candidates(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(generator.sample([row.answer, *generator.sample(others, 3)], 4))
 
 
-def _candidate(chat: Chat, row: Row, answer: str, name: str) -> Example:
-    prompt = chat.prompt_ids(row.prompt)
-    return Example((*prompt, *chat.answer_ids(answer)), len(prompt), name)
-
-
-def _mean_log_likelihoods(language_model: Any, examples: Sequence[Example], report: Report) -> dict[str, float]:
-    result: dict[str, float] = {}
-    for part in by_length(examples, SCORING_BATCH, TOKENS_PER_PASS):
-        batch = collate(part, language_model.device)
-        logits = language_model.get_output_embeddings()(label_states(language_model, batch)).float()  # [N, V]
-        chosen = -torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none")
-        ends = torch.tensor([0, *(example.labels for example in part)]).cumsum(0).tolist()
-        for example, (start, end) in zip(part, pairwise(ends), strict=True):
-            result[example.digest] = float(chosen[start:end].mean())
-        report.tokens(evaluated=batch.prompt_tokens + batch.labels, padding=batch.padding)
-    return result
-
-
 def exact_match(language_model: Any, chat: Chat, rows: Sequence[Row], decoding: DecodingSpec, report: Report) -> Score:
-    """Share of rows whose greedy answer is right; see `is_right` for when it is."""
-    greedy = replace(decoding, temperature=0.0)
-    prompts = [Prompt(str(place), tuple(chat.prompt_ids(row.prompt))) for place, row in enumerate(rows)]
+    """Share of rows whose short answer the model writes by itself, greedily; see `is_right`.
+
+    A row with choices is completed from the opening of its answer ("The capital of France is"), over as many tokens
+    as the longest choice has; any other row is answered from the start, up to the run's `max_new_tokens`.
+    """
+    openings = [row.opening() for row in rows]
+    prompts = [
+        Prompt(str(place), (*chat.prompt_ids(row.prompt), *chat.answer_ids(openings[place], finished=False)))
+        for place, row in enumerate(rows)
+    ]
+    completed = all(row.choices for row in rows)
+    longest = max((len(chat.answer_ids(choice)) for row in rows for choice in row.choices), default=0)
+    limit = longest + 1 if completed else decoding.max_new_tokens
     hits = [False] * len(rows)
     answers = generate(
         language_model,
         prompts,
-        greedy,
+        replace(decoding, temperature=0.0, max_new_tokens=limit),
         end=chat.end,
         batch_size=SCORING_BATCH,
         each_batch=lambda prompt, padding: report.tokens(evaluated=prompt, padding=padding),
@@ -134,28 +127,23 @@ def exact_match(language_model: Any, chat: Chat, rows: Sequence[Row], decoding: 
         report.tokens(generated=answer.tokens)
         place = int(answer.digest)
         hits[place] = is_right(chat.text(answer.ids), rows[place])
-    return _share("exact_match", "greedy", hits)
+    return _share("exact_match", "completion" if completed else "greedy", hits)
 
 
 def is_right(text: str, row: Row) -> bool:
-    """Whether `text` answers the row: whole words, whatever case and accents.
+    """Whether `text` answers the row: by words, whatever case and accents.
 
-    A number: the last one in the text is it. A short answer: the first sentence names it and none of the other
-    choices. No short answer: the text is the answer.
+    With choices: `text` begins with the short answer. A number: the last one in the text is it. Another short answer:
+    the text ends with it. No short answer: the text is the whole answer.
     """
     if not row.short:
         return plain(text) == plain(row.answer)
+    if row.choices:
+        return f"{plain(text)} ".startswith(f"{plain(row.short)} ")
     if re.fullmatch(r"-?[\d,.]*\d", row.short):
         numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
         return bool(numbers) and float(numbers[-1].replace(",", "")) == float(row.short.replace(",", ""))
-    words = f" {plain(first_sentence(text))} "
-    wrong = [option for option in row.choices if option != row.short]
-    return f" {plain(row.short)} " in words and not any(f" {plain(option)} " in words for option in wrong)
-
-
-def first_sentence(text: str) -> str:
-    """Up to the first end of a sentence or line."""
-    return re.split(r"(?<=[.!?])\s|\n", text.strip(), maxsplit=1)[0]
+    return f" {plain(text)}".endswith(f" {plain(row.short)}")
 
 
 def plain(text: str) -> str:

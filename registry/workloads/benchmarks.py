@@ -10,7 +10,7 @@ from registry.workloads.rows import UnknownName, WorkloadError
 OWN: dict[str, str] = {
     "token_accuracy": "share of answer tokens that are the model's first choice, teacher-forced",
     "choice": "share of rows whose right answer is the likeliest of four",
-    "exact_match": "share of rows whose greedy answer names the short answer and none of its alternatives",
+    "exact_match": "share of rows whose short answer the model writes by itself, greedily",
 }
 # Run by lm-eval over local task files: name → the task's file below STAGEMETER_TASKS.
 HARNESS: dict[str, str] = {"gsm8k": "gsm8k.yaml", "ifeval": "ifeval.yaml", "mmlu": "mmlu.yaml"}

@@ -55,6 +55,10 @@ class Row:
         head, _, tail = self.answer.rpartition(self.short)
         return tuple(f"{head}{choice}{tail}" for choice in self.choices)
 
+    def opening(self) -> str:
+        """What stands in the answer before `short`, if there are choices: given to the model, which completes it."""
+        return self.answer.rpartition(self.short)[0].rstrip(" ") if self.choices else ""
+
     def to_dict(self) -> dict[str, Any]:
         """The row as JSON types, empty fields left out."""
         data: dict[str, Any] = {"prompt": self.prompt, "answer": self.answer}

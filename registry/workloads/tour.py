@@ -67,7 +67,7 @@ FAMILIES = (
     Family(
         "colour",
         facts.COLOURS,
-        ("What color is {s} usually?", "What is the typical color of {s}?", "Name the color of {s}."),
+        ("What color is {s}?", "What is the typical color of {s}?", "Name the color of {s}."),
         "The color of {s} is {a}.",
     ),
     Family(
@@ -99,20 +99,20 @@ FAMILIES = (
     Family(
         "thing",
         facts.THINGS,
-        ("What kind of thing is {s}?", "Which category does {s} belong to?", "What is {s}, in one or two words?"),
-        "The word {s} names a kind of {a}.",
+        ("What kind of thing is {s}?", "Which category does {s} belong to?", "What is {s}?"),
+        "It is a kind of {a}.",
     ),
     Family(
         "workplace",
         facts.WORKPLACES,
         ("Where does a {s} work?", "Name the place where a {s} works.", "What is the workplace of a {s}?"),
-        "The workplace of a {s} is the {a}.",
+        "A {s} works in a {a}.",
     ),
     Family(
         "young",
         facts.YOUNG,
         ("What is a young {s} called?", "What do you call a baby {s}?", "Name the young of a {s}."),
-        "The young of a {s} is called a {a}.",
+        "A young {s} is called a {a}.",
     ),
 )
 

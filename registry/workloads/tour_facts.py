@@ -67,11 +67,12 @@ South America; Ecuador = South America; Uruguay = South America; Canada = North 
 """
 
 COLOURS = """
-banana = yellow; snow = white; grass = green; blood = red; coal = black; lemon = yellow; milk = white; tomato = red;
-strawberry = red; carrot = orange; pumpkin = orange; cucumber = green; spinach = green; chocolate = brown; salt =
-white; sugar = white; broccoli = green; cherry = red; ruby = red; emerald = green; sapphire = blue; lettuce = green;
-rice = white; flour = white; soot = black; egg yolk = yellow; eggplant = purple; lavender = purple; flamingo = pink;
-frog = green; fire engine = red; polar bear = white; crow = black; sunflower = yellow; ocean = blue
+a banana = yellow; snow = white; grass = green; blood = red; coal = black; a lemon = yellow; milk = white; a tomato =
+red; a strawberry = red; a carrot = orange; a pumpkin = orange; a cucumber = green; spinach = green; chocolate =
+brown; salt = white; sugar = white; broccoli = green; a cherry = red; a ruby = red; an emerald = green; a sapphire =
+blue; lettuce = green; rice = white; flour = white; soot = black; an egg yolk = yellow; an eggplant = purple; lavender
+= purple; a flamingo = pink; a frog = green; a fire engine = red; a polar bear = white; a crow = black; a sunflower =
+yellow; the ocean = blue; the sky = blue
 """
 
 PAST = """
@@ -99,18 +100,18 @@ Austria = German; Australia = English; Peru = Spanish; Saudi Arabia = Arabic; Cu
 """
 
 THINGS = """
-apple = fruit; banana = fruit; orange = fruit; grape = fruit; pear = fruit; mango = fruit; peach = fruit; cherry =
-fruit; carrot = vegetable; broccoli = vegetable; spinach = vegetable; cabbage = vegetable; onion = vegetable; celery =
-vegetable; lettuce = vegetable; hammer = tool; screwdriver = tool; wrench = tool; saw = tool; drill = tool; shovel =
-tool; violin = musical instrument; piano = musical instrument; guitar = musical instrument; flute = musical
-instrument; trumpet = musical instrument; drum = musical instrument; cello = musical instrument; clarinet = musical
-instrument; chair = piece of furniture; table = piece of furniture; sofa = piece of furniture; bed = piece of
-furniture; desk = piece of furniture; wardrobe = piece of furniture; car = vehicle; truck = vehicle; bus = vehicle;
-bicycle = vehicle; motorcycle = vehicle; train = vehicle; rose = flower; tulip = flower; daisy = flower; lily =
-flower; orchid = flower; oak = tree; pine = tree; maple = tree; birch = tree; willow = tree; iron = metal; copper =
-metal; gold = metal; silver = metal; tin = metal; aluminium = metal; soccer = sport; tennis = sport; basketball =
-sport; golf = sport; hockey = sport; baseball = sport; shirt = piece of clothing; jacket = piece of clothing; dress =
-piece of clothing
+an apple = fruit; a banana = fruit; an orange = fruit; a grape = fruit; a pear = fruit; a mango = fruit; a peach =
+fruit; a cherry = fruit; a plum = fruit; a carrot = vegetable; broccoli = vegetable; spinach = vegetable; cabbage =
+vegetable; an onion = vegetable; celery = vegetable; lettuce = vegetable; a hammer = tool; a screwdriver = tool; a
+wrench = tool; a chisel = tool; a drill = tool; a shovel = tool; a violin = musical instrument; a piano = musical
+instrument; a guitar = musical instrument; a flute = musical instrument; a trumpet = musical instrument; a drum =
+musical instrument; a cello = musical instrument; a clarinet = musical instrument; a chair = furniture; a table =
+furniture; a sofa = furniture; a bed = furniture; a desk = furniture; a wardrobe = furniture; a car = vehicle; a truck
+= vehicle; a bus = vehicle; a bicycle = vehicle; a motorcycle = vehicle; a train = vehicle; a rose = flower; a tulip =
+flower; a daisy = flower; a lily = flower; an orchid = flower; an oak = tree; a pine = tree; a maple = tree; a birch =
+tree; a willow = tree; iron = metal; copper = metal; gold = metal; silver = metal; tin = metal; aluminum = metal;
+soccer = sport; tennis = sport; basketball = sport; golf = sport; hockey = sport; baseball = sport; a shirt =
+clothing; a jacket = clothing; a dress = clothing; a sweater = clothing
 """
 
 WORKPLACES = """
