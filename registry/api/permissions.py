@@ -21,6 +21,8 @@ class ReadPublicWriteMember(BasePermission):
         """Whether the request may go on to the view."""
         if request.method in SAFE_METHODS:
             return self._in_scope(request, ("read",))
+        if not hasattr(view, str(request.method).lower()):
+            return True  # to be answered with 405
         wanted = getattr(view, "scopes", {}).get(request.method, ())
         return bool(wanted) and request.user.is_authenticated and self._in_scope(request, wanted)
 
