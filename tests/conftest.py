@@ -1,10 +1,12 @@
 """The cast of the tests, and factories for what they handle."""
 
 import itertools
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from registry.accounting.spec import RunSpec
 from registry.models import Membership, Project, Study, User
@@ -12,6 +14,13 @@ from registry.services import accounts, studies
 from stagemeter.records import StageRecord
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_passwords() -> Iterator[None]:
+    """The real hasher takes most of a second, which every person in every test would pay."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture
