@@ -28,6 +28,10 @@ class PresetForm(forms.Form):
     preset = forms.ChoiceField(label=_("Preset"), choices=[(name, name) for name in PRESETS])
     pipeline = forms.ChoiceField(label=_("Pipeline"), choices=[(name, name) for name in PIPELINES])
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # The run form on the same page has a field of the same name.
+        super().__init__(*args, auto_id="preset_%s", **kwargs)
+
 
 class RunForm(forms.Form):
     """Every setting of a run under its dotted name, and the study it belongs to."""

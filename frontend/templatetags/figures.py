@@ -82,7 +82,7 @@ def bound(record: Stage, side: str) -> SafeString:
     """The `lower` or `upper` bound of a record's total; a dash where a component has none."""
     bounds = [getattr(record, f"{name}_energy_{side}_j") for name in record.components]
     if any(value is None for value in bounds):
-        return format_html('<span class="muted">–</span>')
+        return format_html('<span class="muted">{}</span>', "–")
     return energy(sum(bounds))
 
 

@@ -1,0 +1,58 @@
+"""How figures are written for people."""
+
+import re
+
+import pytest
+
+from frontend.templatetags import figures
+
+
+def text(markup):
+    return re.sub(r"<[^>]+>", "", str(markup)).replace("&nbsp;", " ")
+
+
+@pytest.mark.parametrize(
+    ("joules", "written"),
+    [
+        (22_680_000, "6.30 kWh"),
+        (842_400_000, "234.0 kWh"),
+        (9000, "2.50 Wh"),
+        (20, "20.00 J"),
+        (0, "0.00 J"),
+        (None, "not measured"),
+        ("", "not measured"),
+    ],
+)
+def test_energy_stands_in_the_unit_that_reads_best_and_none_is_never_zero(joules, written):
+    assert text(figures.energy(joules)) == written
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(42, "42.0 s"), (200, "3 min 20 s"), (18720, "5 h 12 min")])
+def test_durations_are_written_in_two_units(seconds, written):
+    assert text(figures.seconds(seconds)) == written
+
+
+def test_co2e_of_little_energy_is_in_grams():
+    assert (text(figures.mass(0.0123)), text(figures.mass(2))) == ("12.30 g", "2.00 kg")
+
+
+def test_nested_facts_become_rows():
+    assert figures.flat({"a": {"b": True, "c": None}, "d": [1, 2], "e": []}) == [
+        ("a.b", "yes"),
+        ("a.c", "not stated"),
+        ("d", "1, 2"),
+        ("e", "none"),
+    ]
+
+
+@pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
+def test_text_that_a_spreadsheet_would_run_is_disarmed(value):
+    from frontend.views.studies import neutral
+
+    assert neutral(value) == f"'{value}"
+
+
+def test_a_negative_number_stays_a_number():
+    from frontend.views.studies import neutral
+
+    assert neutral(-0.5) == -0.5

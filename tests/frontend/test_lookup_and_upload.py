@@ -1,0 +1,155 @@
+"""Asking who made it, and bringing what was measured elsewhere."""
+
+import json
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import reverse
+
+from frontend.views.uploads import EXAMPLE
+from registry.accounting.plan import artifact_request
+from registry.accounting.presets import paper, tour
+from registry.models import Run, Stage
+from registry.selectors import studies as selectors
+from registry.services import artifacts, studies
+from registry.workloads import catalogue
+from tests.conftest import make_record
+
+pytestmark = pytest.mark.django_db
+
+
+def look_up(client, study, document):
+    text = document if isinstance(document, str) else json.dumps(document)
+    return client.post(reverse("lookup"), {"study": study.slug, "text": text})
+
+
+@pytest.fixture
+def cache(study):
+    wanted = artifact_request("logit_cache", tour(20, "kd"), catalogue.identities(tour(20, "kd")))
+    return artifacts.register(
+        actor=None, project=study.project, request=wanted, name="the cache", production_energy_j=9000.0
+    )
+
+
+def changed(**distillation):
+    document = tour(20, "kd").to_dict()
+    document["distillation"] |= distillation
+    return document
+
+
+def test_what_is_asked_for_is_found_exactly(client, member, study, cache):
+    client.force_login(member)
+    (match,) = look_up(client, study, tour(20, "kd").to_dict()).context["found"]
+    assert [candidate.artifact_id for candidate in match.exact] == [str(cache.pk)]
+    assert match.fingerprint == cache.fingerprint
+
+
+def test_less_than_what_is_held_is_covered(client, member, study, cache):
+    client.force_login(member)
+    (match,) = look_up(client, study, changed(k=10)).context["found"]
+    assert [candidate.artifact_id for candidate in match.covering] == [str(cache.pk)]
+
+
+def test_more_than_what_is_held_is_a_near_miss_with_what_it_would_save(client, member, study, cache):
+    client.force_login(member)
+    (match,) = look_up(client, study, changed(k=4000)).context["found"]
+    assert [(miss.artifact_id, miss.would_save_j) for miss in match.near] == [(str(cache.pk), 9000.0)]
+
+
+def test_a_request_for_one_artifact_is_answered_too(client, member, study, cache):
+    client.force_login(member)
+    document = {
+        "kind": cache.kind,
+        "identity": cache.identity,
+        "capture": cache.capture,
+        "row_digests": cache.row_digests,
+    }
+    (match,) = look_up(client, study, document).context["found"]
+    assert [candidate.artifact_id for candidate in match.exact] == [str(cache.pk)]
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ("{", "This is no JSON"),
+        ("[]", "Give one JSON object"),
+        ('{"kind": "logit_cache"}', "An artifact request has kind"),
+        ('{"kind": "logit_cache", "identity": {}, "row_digests": [1]}', "list of texts"),
+        ('{"pipeline": "kd"}', "this field is required"),
+        (tour(20, "sft").to_dict(), "needs nothing from a teacher"),
+        (paper("1B", "kd").to_dict(), "Nobody has read the rows"),
+    ],
+)
+def test_what_cannot_be_looked_up_is_said(client, member, study, document, sentence):
+    client.force_login(member)
+    answer = look_up(client, study, document)
+    assert answer.status_code == 400
+    assert sentence in " ".join(answer.context["form"].errors["text"])
+
+
+@pytest.fixture
+def mine(owner, project):
+    return studies.create_study(actor=owner, project=project, slug="my-study", name="Mine", suite=["gsm8k"])
+
+
+def test_looking_first_keeps_nothing(client, member, mine):
+    client.force_login(member)
+    answer = client.post(reverse("upload"), {"text": EXAMPLE, "look": "1"})
+    assert [line.status for line in answer.context["outcome"].lines] == ["new", "new"]
+    assert not Run.objects.exists()
+    assert not Stage.objects.exists()
+
+
+def test_a_run_document_is_booked_once_and_stands_in_its_study(client, member, mine):
+    client.force_login(member)
+    for expected in ("new", "same"):
+        answer = client.post(reverse("upload"), {"text": EXAMPLE, "book": "1"})
+        assert {line.status for line in answer.context["outcome"].lines} == {expected}
+    (figures,) = selectors.figures(mine, member)
+    assert figures.own_energy_j["student"] == 12_960_000 + 1_700_000
+
+
+def test_records_come_as_lines_of_a_file_and_bad_ones_are_named(client, member, mine):
+    good, bad = make_record().to_dict(), make_record().to_dict() | {"cpu_energy_j": -1}
+    file = SimpleUploadedFile("records.ndjson", "\n".join(map(json.dumps, (good, bad))).encode())
+    client.force_login(member)
+    answer = client.post(reverse("upload"), {"file": file, "study": mine.slug, "book": "1"})
+    first, second = answer.context["outcome"].lines
+    assert (first.status, second.status) == ("new", "refused")
+    assert "negative" in second.problems["cpu_energy_j"]
+    assert Stage.objects.count() == 1
+
+
+def test_records_without_a_study_or_a_run_have_nowhere_to_go(client, member, mine):
+    client.force_login(member)
+    answer = client.post(reverse("upload"), {"text": json.dumps(make_record().to_dict()), "book": "1"})
+    assert answer.status_code == 400
+    assert "choose a study" in answer.context["outcome"].lines[0].problems["run_id"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("not json", "This is no JSON"),
+        ('{"a": 1}\nnot json', "Line 2 is no JSON"),
+        ("[1, 2]", "Give JSON objects"),
+        ('{"cpu_energy_j": NaN}', "NaN is no number"),
+    ],
+)
+def test_what_is_no_upload_is_said(client, member, mine, text, sentence):
+    client.force_login(member)
+    answer = client.post(reverse("upload"), {"text": text, "book": "1"})
+    assert answer.status_code == 400
+    assert sentence in " ".join(answer.context["form"].errors["text"])
+
+
+def test_nothing_at_all_is_refused(client, member, mine):
+    client.force_login(member)
+    assert client.post(reverse("upload"), {"book": "1"}).status_code == 400
+
+
+def test_a_stranger_uploads_nothing_into_somebody_elses_study(client, stranger, mine):
+    client.force_login(stranger)
+    answer = client.post(reverse("upload"), {"text": EXAMPLE, "book": "1"})
+    assert answer.status_code == 400
+    assert not Run.objects.exists()

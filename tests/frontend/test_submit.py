@@ -1,0 +1,184 @@
+"""From the form over the plan into the queue."""
+
+import json
+
+import pytest
+from django.urls import reverse
+
+from frontend.forms import RunForm, flattened, nested
+from registry.accounting.plan import artifact_request
+from registry.accounting.presets import PRESETS, tour
+from registry.accounting.spec import RunSpec
+from registry.models import Artifact, Job, Run, Study
+from registry.services import artifacts
+from registry.workloads import catalogue
+
+pytestmark = pytest.mark.django_db
+
+
+def form_data(spec, study):
+    """What a browser would send of the form that shows `spec`."""
+    form = RunForm(initial=flattened(spec) | {"study": study.slug}, studies=Study.objects.all())
+    shown = {name: form[name] for name in form.fields if form[name].initial != ""}
+    return {name: bound.field.prepare_value(bound.initial) for name, bound in shown.items()}
+
+
+def ready_cache(study, spec, actor=None):
+    wanted = artifact_request("logit_cache", spec, catalogue.identities(spec))
+    return artifacts.register(
+        actor=actor, project=study.project, request=wanted, name="the cache", production_energy_j=9000.0
+    )
+
+
+@pytest.mark.parametrize("pipeline", ["sft", "kd", "synthetic_sft"])
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_every_preset_survives_the_form_unchanged(study, preset, pipeline):
+    spec = PRESETS[preset](pipeline)
+    form = RunForm(form_data(spec, study), studies=Study.objects.all())
+    assert form.is_valid(), form.errors
+    assert form.spec == spec
+
+
+def test_the_form_has_every_setting_of_a_spec(study):
+    spec = tour(20, "kd")
+    assert nested(flattened(spec)) == {**spec.to_dict()}
+    assert RunSpec.from_dict(nested(flattened(spec))) == spec
+
+
+def test_without_a_preset_the_form_holds_the_papers_values(client, member):
+    client.force_login(member)
+    initial = client.get(reverse("run_new")).context["form"].initial
+    assert (initial["training.learning_rate"], initial["training.optimizer"]) == (5e-5, "adafactor")
+    assert (initial["training.batch_size"], initial["training.accumulation_steps"]) == (4, 16)
+    assert (initial["distillation.k"], initial["distillation.ce_weight"]) == (100, 0.5)
+
+
+def test_a_preset_that_does_not_exist_is_not_found(client, member):
+    client.force_login(member)
+    assert client.get(reverse("run_new"), {"preset": "paper-70b"}).status_code == 404
+
+
+def test_only_studies_one_may_submit_to_are_offered(client, member, stranger, study):
+    for person, expected in ((member, [study]), (stranger, [])):
+        client.force_login(person)
+        form = client.get(reverse("run_new")).context["form"]
+        assert list(form.fields["study"].queryset) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        (("training.learning_rate", "-1"), "above 0 and at most 1"),
+        (("distillation.temperature", "3"), "not among the temperatures the cache holds"),
+        (("student.drop_layers", "19-10"), "empty or a block"),
+        (("dataset.train_rows", "many"), "whole number"),
+        (("distillation.temperatures", "1; two"), "commas between them"),
+        (("teacher.id", "nobody"), "is no model here"),
+        (("dataset.id", "nothing"), "is no dataset here"),
+        (("evaluation.suite", "alpaca_eval_2_lc"), "needs a language model as judge"),
+        (("seed", ""), "required"),
+    ],
+)
+def test_each_refusal_stands_beside_its_field(client, member, study, field, sentence):
+    name, value = field
+    client.force_login(member)
+    answer = client.post(reverse("run_plan"), form_data(tour(20, "kd"), study) | {name: value})
+    assert answer.status_code == 400
+    assert sentence in " ".join(answer.context["form"].errors[name])
+    assert not Run.objects.exists()
+
+
+def test_planning_shows_the_stages_and_queues_nothing(client, member, study):
+    client.force_login(member)
+    answer = client.post(reverse("run_plan"), form_data(tour(20, "kd"), study))
+    kinds = [stage.planned.kind for stage in answer.context["plan"].stages]
+    assert kinds == ["preprocess", "logit_caching", "student_training", "evaluation"]
+    assert "unknown" in answer.content.decode()
+    assert not Run.objects.exists()
+    assert not Artifact.objects.exists()
+
+
+def test_an_artifact_that_exists_is_used_and_said_so(client, member, study):
+    cache = ready_cache(study, tour(20, "kd"))
+    client.force_login(member)
+    body = client.post(reverse("run_plan"), form_data(tour(12, "kd"), study)).content.decode()
+    assert "exactly what this run needs" in body
+    assert cache.get_absolute_url() in body
+
+
+def test_submitting_queues_the_run(client, member, study, django_capture_on_commit_callbacks):
+    client.force_login(member)
+    spec = tour(12, "sft")
+    answer = client.post(reverse("run_submit"), {"study": study.slug, "spec": json.dumps(spec.to_dict())})
+    run = Run.objects.get(pipeline="sft")
+    assert answer.url == run.get_absolute_url()
+    assert run.submitted_by == member
+    assert list(Job.objects.filter(run=run).values_list("kind", flat=True)) == [
+        "preprocess",
+        "student_training",
+        "evaluation",
+    ]
+
+
+def test_making_it_again_without_a_reason_is_refused_on_the_plan(client, owner, study):
+    ready_cache(study, tour(20, "kd"))
+    client.force_login(owner)
+    posted = {"study": study.slug, "spec": json.dumps(tour(20, "kd").to_dict()), "regenerate": "1"}
+    answer = client.post(reverse("run_submit"), posted)
+    assert answer.status_code == 409
+    assert "say why it must be made again" in answer.content.decode()
+    assert not Run.objects.exists()
+
+
+def test_making_it_again_with_a_reason_keeps_the_reason(client, owner, study):
+    ready_cache(study, tour(20, "kd"))
+    client.force_login(owner)
+    posted = {"study": study.slug, "spec": json.dumps(tour(20, "kd").to_dict()), "regenerate": "1"}
+    client.post(reverse("run_submit"), posted | {"regenerate_reason": "another build of the engine"})
+    assert Artifact.objects.filter(regenerate_reason="another build of the engine").exists()
+
+
+def test_a_submitter_may_not_make_it_again(client, member, study):
+    ready_cache(study, tour(20, "kd"))
+    client.force_login(member)
+    posted = {"study": study.slug, "spec": json.dumps(tour(20, "kd").to_dict()), "regenerate": "1"}
+    answer = client.post(reverse("run_submit"), posted | {"regenerate_reason": "because"})
+    assert answer.status_code == 403
+    assert "needs the role maintainer" in answer.content.decode()
+
+
+def test_a_stranger_submits_nothing(client, stranger, study):
+    client.force_login(stranger)
+    posted = {"study": study.slug, "spec": json.dumps(tour(12, "sft").to_dict())}
+    assert client.post(reverse("run_submit"), posted).status_code == 404
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("spec", ["", "{", "[]", "null", '{"pipeline": "kd"}', '{"pipeline": NaN}'])
+def test_a_spec_that_is_none_is_answered_with_what_is_wrong(client, member, study, spec):
+    client.force_login(member)
+    assert client.post(reverse("run_submit"), {"study": study.slug, "spec": spec}).status_code == 400
+
+
+def test_the_teachers_own_pipeline_is_not_for_people(client, member, study):
+    client.force_login(member)
+    spec = tour(12, "sft").to_dict() | {"pipeline": "teacher_reference"}
+    answer = client.post(reverse("run_submit"), {"study": study.slug, "spec": json.dumps(spec)})
+    assert answer.status_code == 400
+
+
+def test_changing_the_plan_leads_back_to_the_form_with_its_values(client, member, study):
+    client.force_login(member)
+    spec = tour(12, "kd")
+    posted = {"study": study.slug, "spec": json.dumps(spec.to_dict()), "change": "1"}
+    form = client.post(reverse("run_submit"), posted).context["form"]
+    assert form.initial["student.drop_layers"] == "8-25"
+
+
+def test_a_run_can_be_submitted_again_from_its_page(client, member, study):
+    client.force_login(member)
+    spec = tour(12, "sft")
+    client.post(reverse("run_submit"), {"study": study.slug, "spec": json.dumps(spec.to_dict())})
+    run = Run.objects.get(pipeline="sft")
+    form = client.get(reverse("run_new"), {"from": str(run.pk)}).context["form"]
+    assert form.initial["dataset.id"] == spec.dataset.id
