@@ -3,10 +3,10 @@
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -113,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
 def _server(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
     added.add_argument("--url", default=os.environ.get("STAGEMETER_URL"), help="default $STAGEMETER_URL")
     added.add_argument("--token", default=os.environ.get("STAGEMETER_TOKEN"), help="default $STAGEMETER_TOKEN")
+    added.add_argument("--attempts", type=int, default=5, help="how often an unreachable server is asked (default 5)")
     return added
 
 
@@ -229,18 +230,17 @@ def doctor_command(options: argparse.Namespace) -> int:
     from stagemeter.prerun import Check, run, self_check
     from stagemeter.spool import default_spool
 
-    checks = self_check(options.spool or default_spool())
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            record = run(2.0, spool_dir=folder)
-        except StagemeterError as error:
-            checks.append(Check("metering", False, str(error)))
-        else:
-            total, missing = total_energy(record)
-            said = (
-                f"{total / record.duration_s:.1f} W at rest" if total is not None else f"no {', '.join(missing)} figure"
-            )
-            checks.append(Check("metering", total is not None, f"2 s were sampled: {said}"))
+    folder = options.spool or default_spool()
+    checks = self_check(folder)
+    try:
+        record = run(2.0, spool_dir=folder)
+    except StagemeterError as error:
+        checks.append(Check("metering", False, str(error)))
+    else:
+        shutil.rmtree(folder / record.record_id)  # a proof, not a measurement to keep
+        total, missing = total_energy(record)
+        said = f"{total / record.duration_s:.1f} W at rest" if total is not None else f"no {', '.join(missing)} figure"
+        checks.append(Check("metering", total is not None, f"2 s were sampled: {said}"))
     if options.json:
         print(json.dumps({"checks": [asdict(c) for c in checks], "environment": environment.collect()}, indent=2))
     else:
@@ -298,7 +298,7 @@ def _client(options: argparse.Namespace) -> "Client":
 
     if not options.url or not options.token:
         raise ClientError("no server; set STAGEMETER_URL and STAGEMETER_TOKEN, or give --url and --token")
-    return Client(options.url, options.token)
+    return Client(options.url, options.token, attempts=options.attempts)
 
 
 if __name__ == "__main__":

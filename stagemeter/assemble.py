@@ -93,10 +93,12 @@ def _per_device(log: SampleLog, window: Window) -> list[tuple[dict[str, Any], En
     ticks: dict[str, float] = {}
     for header in log.headers:
         ticks |= header.get("tick_s", {})
-    return [
-        (device, gpu_energy(log.gpu.get(device["uuid"], []), window, device, ticks.get(device["uuid"])))
-        for device in log.devices
-    ]
+    found = []
+    for device in log.devices:
+        uuid = device["uuid"]
+        points, moved = log.gpu.get(uuid, []), log.ticks.get(uuid, [])
+        found.append((device, gpu_energy(points, window, device, tick_s=ticks.get(uuid), ticks=moved)))
+    return found
 
 
 def _sum_of_devices(log: SampleLog, energies: Sequence[Energy]) -> Energy:

@@ -4,10 +4,12 @@ For a GPU the difference of its energy counter is the figure, and the trapezoid 
 E = Σ (Pᵢ + Pᵢ₊₁)/2 · (tᵢ₊₁ − tᵢ), the cross-check. Where the counter cannot be trusted (missing, run backwards,
 standing still under load, beyond what the card can draw) power is the figure, and a flag says so.
 
-Bounds. A counter is published in ticks, so at each edge it may lag by what the card drew in one tick:
-E ∈ [ΔC − P·τ₀, ΔC + P·τ₁], with P the largest power seen and τ the tick plus the distance of the sample from the
-edge. For power, each interval lies between its smaller and its larger end; in a gap nothing is known but that the
-card drew between nothing and its limit.
+Bounds. A counter is published in ticks. After each edge the sampler watches it until it moves. The edge then lies
+inside a known tick, whose energy is spread over it evenly, and the counter before and after bounds it. Where no move
+was seen, the counter may lag by what the card drew in one tick: E ∈ [ΔC − P·τ₀, ΔC + P·τ₁], with P the card's power
+limit (or a larger power seen) and τ the tick plus the distance of the sample from the edge. For power, each interval
+lies between its smaller and its larger end; in a gap nothing is known but that the card drew between nothing and its
+limit.
 """
 
 import itertools
@@ -16,11 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stagemeter.samplelog import CpuPoint, GpuPoint, SampleLog
+from stagemeter.samplelog import CpuPoint, GpuPoint, SampleLog, Tick
 from stagemeter.sensors import flag
 from stagemeter.sensors.nvml import SANE_MULTIPLE
 
 DEFAULT_TICK_S = 0.1  # what data-centre GPUs publish at, for a counter that was not seen to move
+TICK_MARGIN = 1.2  # a tick is watched for a third of a second only, by a process that is not always awake
 STANDSTILL_S = 2.0  # a counter that does not move for this long under load is broken
 DISAGREEMENT = 0.1  # counter and power further apart than this are worth a remark
 DISAGREEMENT_AFTER_S = 5.0  # on shorter stages the two disagree by construction
@@ -84,8 +87,18 @@ def sampling(times: Sequence[float], window: Window) -> Sampling:
     return Sampling(samples=len(stops), coverage=min(max(share, 0.0), 1.0), longest_gap_s=max(longest, *ends, 0.0))
 
 
-def gpu_energy(points: Sequence[GpuPoint], window: Window, device: dict[str, Any], tick_s: float | None) -> Energy:
-    """Energy of one GPU in the window: by its counter where that can be trusted, else by its power."""
+def gpu_energy(
+    points: Sequence[GpuPoint],
+    window: Window,
+    device: dict[str, Any],
+    *,
+    tick_s: float | None = None,
+    ticks: Sequence[Tick] = (),
+) -> Energy:
+    """Energy of one GPU in the window: by its counter where that can be trusted, else by its power.
+
+    `tick_s` is how often the counter moves, `ticks` the moves that were watched, after the edges.
+    """
     limit = device.get("power_limit_w")
     by_power = power_energy(points, window, limit)
     counts = [(p.t, p.mj) for p in points if p.mj is not None]
@@ -99,18 +112,43 @@ def gpu_energy(points: Sequence[GpuPoint], window: Window, device: dict[str, Any
             cross_check_j=by_power.value_j,
             flags=[*doubt, *by_power.flags],
         )
-    start, end = _at(counts, window.start), _at(counts, window.end)
+    # Samples may miss the highest power, so the card's limit bounds it where there is one.
+    peak = max([limit or 0.0, *(p.w for p in points if p.w is not None)])
+    start, end = (_counter_at(counts, t, ticks, tick_s, peak) for t in (window.start, window.end))
     value = max(end.value - start.value, 0.0) / 1000
-    peak = max((p.w for p in points if p.w is not None), default=limit or 0.0)
-    tick = DEFAULT_TICK_S if tick_s is None else tick_s
     return Energy(
         value_j=value,
-        lower_j=max(0.0, value - peak * (tick + start.distance_s) - 0.001),
-        upper_j=value + peak * (tick + end.distance_s) + 0.001,
+        lower_j=min(max(0.0, (end.low - start.high) / 1000 - 0.001), value),
+        upper_j=max((end.high - start.low) / 1000 + 0.001, value),
         method="nvml_counter",
         cross_check_j=by_power.value_j,
         flags=_disagreement(value, by_power.value_j, window),
     )
+
+
+@dataclass(frozen=True)
+class _Count:
+    """What a counter would have shown at an edge had it no ticks, in mJ, and what that lies between."""
+
+    value: float
+    low: float
+    high: float
+
+
+def _counter_at(
+    counts: Sequence[tuple[float, int]], t: float, ticks: Sequence[Tick], tick_s: float | None, peak_w: float
+) -> _Count:
+    """The counter at second `t`: inside the tick that holds it if that was watched, else between two samples."""
+    period = DEFAULT_TICK_S if tick_s is None else tick_s
+    tick = next((tick for tick in ticks if t <= tick.t), None)
+    if tick is None or tick.t - t > TICK_MARGIN * period:
+        edge = _at(counts, t)
+        drawn_out = 1000 * peak_w * edge.distance_s
+        return _Count(edge.value, edge.value - drawn_out, edge.value + drawn_out + 1000 * peak_w * TICK_MARGIN * period)
+    began = tick.t - period
+    share = max(t - began, 0.0) / period
+    early = 1000 * peak_w * max(began - t, 0.0)  # the edge may lie a little before the tick that was seen
+    return _Count(tick.before + share * (tick.mj - tick.before), tick.before - early, tick.mj)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from stagemeter.errors import SpoolError
 from stagemeter.meter import Meter
 from stagemeter.records import StageRecord
 from stagemeter.sensors.nvml import gpu_nodes, open_nvml
+from stagemeter.sensors.ticks import tick_periods
 
 LITTLE_SPACE_BYTES = 100 * 2**20
 SLOW_SYNC_S = 1.0
@@ -96,7 +97,7 @@ def _gpus() -> list[Check]:
     sensor, reason = open_nvml(os.environ.get("CUDA_VISIBLE_DEVICES"))
     if sensor is None:
         return [Check("gpu", False if gpu_nodes() else None, f"no GPU is metered: {reason}")]
-    ticks = sensor.tick_periods(0.5)
+    ticks = tick_periods(sensor, 0.5)
     checks = []
     for device in sensor.devices:
         tick = ticks.get(device.uuid)

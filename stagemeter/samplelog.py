@@ -27,6 +27,15 @@ class CpuPoint:
     segment: int
 
 
+@dataclass(frozen=True)
+class Tick:
+    """A move of a GPU's counter, from `before` to `mj`, at monotonic second `t`."""
+
+    t: float
+    before: int
+    mj: int
+
+
 @dataclass
 class SampleLog:
     """A log, parsed. `headers` holds one per sampler: more than one means that a sampler had to be replaced."""
@@ -34,6 +43,7 @@ class SampleLog:
     headers: list[dict[str, Any]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)  # of complete samples, monotonic seconds
     gpu: dict[str, list[GpuPoint]] = field(default_factory=dict)  # by UUID
+    ticks: dict[str, list[Tick]] = field(default_factory=dict)  # by UUID, those that were watched, after the edges
     cpu: list[CpuPoint] = field(default_factory=list)
     marks: dict[str, float] = field(default_factory=dict)  # the last time of each mark
     errors: dict[str, str] = field(default_factory=dict)  # by UUID, the last one
@@ -101,11 +111,15 @@ def _add_sample(log: SampleLog, line: dict[str, Any]) -> None:
         log.times.append(line["t"])
 
 
+def _add_tick(log: SampleLog, line: dict[str, Any]) -> None:
+    log.ticks.setdefault(line["uuid"], []).append(Tick(line["at"], line["before"], line["mj"]))
+
+
 def _add_end(log: SampleLog, line: dict[str, Any]) -> None:
     log.end_reason = line["reason"]
 
 
-_ADD = {"header": _add_header, "sample": _add_sample, "end": _add_end}
+_ADD = {"header": _add_header, "sample": _add_sample, "tick": _add_tick, "end": _add_end}
 
 
 def read_power_curve(path: Path) -> list[tuple[float, dict[str, float]]]:

@@ -13,6 +13,7 @@ Lines of the log, told apart by `kind`:
 - `sample`: `t` (monotonic s), `wall` (unix s), per GPU `t`, `mj` (counter) and `w`, about once a second `cpu`
   (cumulative `cpu_j`, `ram_j`, and the CPU seconds `cpu_s` under them), and at the stage's edges a `mark` with the
   `strangers` that compute on its devices
+- `tick`: after an edge, `at` which monotonic second a GPU's counter moved, from `before` to `mj`
 - `end`: why it stopped
 """
 
@@ -31,10 +32,12 @@ import psutil
 
 from stagemeter.errors import MeterError
 from stagemeter.sensors import GpuSensor, flag
+from stagemeter.sensors.ticks import FINE_TICK_S, moves, tick_periods
 
 LOG_NAME = "samples.jsonl"
 CPU_PERIOD_S = 1.0
 WATCH_S = 0.35  # long enough to see three ticks of a 100 ms counter
+LONGEST_WATCH_S = 0.3
 PARENT_CHECK_S = 0.5
 
 
@@ -70,8 +73,8 @@ class Log:
 class Sampler:
     """Owns the sensors and the loop."""
 
-    def __init__(self, log: Log, *, pid: int, period_s: float, gpu: GpuSensor | None, cpu: Any) -> None:
-        self._log, self._pid, self._period_s = log, pid, period_s
+    def __init__(self, log: Log, *, pid: int, period_s: float, tick_s: float, gpu: GpuSensor | None, cpu: Any) -> None:
+        self._log, self._pid, self._period_s, self._tick_s = log, pid, period_s, tick_s
         self._gpu, self._cpu = gpu, cpu
         self._next_cpu = 0.0
         self._pending = b""
@@ -90,6 +93,13 @@ class Sampler:
             values["mark"] = mark
             values["strangers"] = strangers(self._gpu, self._pid)
         self._log.append("sample", **values)
+
+    def watch(self) -> None:
+        """Follow the counters until each has moved once: where exactly a tick lies sharpens the edge before it."""
+        if self._gpu is None or self._tick_s <= FINE_TICK_S:
+            return
+        for move in moves(self._gpu, min(1.3 * self._tick_s, LONGEST_WATCH_S), enough=1):
+            self._log.append("tick", uuid=move.uuid, at=move.t, before=move.before, mj=move.mj)
 
     def run(self, control: int, answers: int) -> str:
         """Sample until told to stop or left alone; the reason."""
@@ -119,7 +129,11 @@ class Sampler:
             if word == "stop":
                 return "stopped"
             self.sample(mark=name)
+            if name == "end":  # the stage is over and can wait; one that begins cannot
+                self.watch()
             _answer(answers, "done")
+            if name == "start":
+                self.watch()
         return None
 
 
@@ -208,17 +222,20 @@ def main(arguments: list[str] | None = None) -> int:
     log = Log(options.directory / LOG_NAME)
     gpu, gpu_flags, expected = open_gpu(options.directory)
     ticks: dict[str, float] = {}
-    watch = Thread(target=lambda: ticks.update(gpu.tick_periods(WATCH_S) if gpu else {}))
+    watch = Thread(target=lambda: ticks.update(tick_periods(gpu, WATCH_S) if gpu else {}))
     watch.start()
     cpu, cpu_flags = open_cpu(options.pid, options.cpu_cache)
     watch.join()
     facts = header(gpu, cpu, period_s=options.period, ticks=ticks, expected=expected)
     log.append("header", **facts, flags=[*gpu_flags, *cpu_flags])
-    sampler = Sampler(log, pid=options.pid, period_s=options.period, gpu=gpu, cpu=cpu)
+    tick_s = max(ticks.values(), default=0.0)
+    sampler = Sampler(log, pid=options.pid, period_s=options.period, tick_s=tick_s, gpu=gpu, cpu=cpu)
     sampler.sample(mark="first")
     _answer(1, "ready")
     reason = sampler.run(0, 1)
     sampler.sample(mark="last")
+    if reason != "stopped":
+        sampler.watch()
     if cpu:
         cpu.stop()
     log.append("end", reason=reason)

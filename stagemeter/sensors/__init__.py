@@ -1,6 +1,5 @@
 """Where figures come from: one file per source, and the shape they share."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -36,8 +35,8 @@ class GpuSensor(Protocol):
     def processes(self) -> dict[str, list[int]]:
         """Process ids that compute on each device now, as far as the driver says."""
 
-    def tick_periods(self, seconds: float) -> Mapping[str, float]:
-        """Watch the counters for `seconds`; how often each one moves, in seconds, where that could be told."""
+    def counters(self) -> dict[str, tuple[float, int]]:
+        """The counters alone, as quickly as can be: monotonic s and mJ per UUID that has one."""
 
     def close(self) -> None:
         """Let go of the driver."""

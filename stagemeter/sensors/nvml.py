@@ -4,12 +4,10 @@
 device has no GPU sensor; then no GPU energy is expected of it.
 """
 
-import itertools
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from stagemeter.sensors import Device, flag
@@ -83,6 +81,7 @@ class NvmlSensor:
             self._device(i, uuids[i], names[i], handles[i], sliced=uuids[i] in sliced, ambiguous=ambiguous)
             for i in chosen
         )
+        self._counting = [device.uuid for device in self.devices if device.has_counter]
         self.simulated = "simulated" in self._driver.lower() or any("simulated" in name.lower() for name in names)
 
     def _resolve_mig(self, visible: str | None, uuids: Sequence[str]) -> tuple[str | None, set[str]]:
@@ -149,15 +148,12 @@ class NvmlSensor:
     def _read(self, uuid: str, handle: Any) -> dict[str, Any]:
         reading: dict[str, Any] = {"t": time.monotonic()}
         try:
-            if self._device_of(uuid).has_counter:
+            if uuid in self._counting:
                 reading["mj"] = self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
             reading["w"] = self._nvml.nvmlDeviceGetPowerUsage(handle) / 1000
         except self._nvml.NVMLError as error:
             reading["error"] = str(error)
         return reading
-
-    def _device_of(self, uuid: str) -> Device:
-        return next(device for device in self.devices if device.uuid == uuid)
 
     def processes(self) -> dict[str, list[int]]:
         """Process ids that compute on each device now, as far as the driver says."""
@@ -165,20 +161,11 @@ class NvmlSensor:
         found = {uuid: self._optional(ask, handle) or [] for uuid, handle in self._handles.items()}
         return {uuid: [int(process.pid) for process in processes] for uuid, processes in found.items()}
 
-    def tick_periods(self, seconds: float) -> Mapping[str, float]:
-        """Median time between two movements of each counter, watched for `seconds`."""
-        moves: dict[str, list[float]] = {d.uuid: [] for d in self.devices if d.has_counter}
-        last: dict[str, int] = {}
-        end = time.monotonic() + seconds
-        while moves and time.monotonic() < end:
-            for uuid, moved_at in moves.items():
-                value = self._optional(self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handles[uuid])
-                if value is not None and last.setdefault(uuid, value) != value:
-                    last[uuid] = value
-                    moved_at.append(time.monotonic())
-            time.sleep(0.001)
-        steps = {uuid: [b - a for a, b in itertools.pairwise(at)] for uuid, at in moves.items()}
-        return {uuid: median(step) for uuid, step in steps.items() if step}
+    def counters(self) -> dict[str, tuple[float, int]]:
+        """The counters alone, as quickly as can be: monotonic s and mJ per UUID that has one."""
+        ask = self._nvml.nvmlDeviceGetTotalEnergyConsumption
+        found = {uuid: (self._optional(ask, self._handles[uuid]), time.monotonic()) for uuid in self._counting}
+        return {uuid: (t, mj) for uuid, (mj, t) in found.items() if mj is not None}
 
     def close(self) -> None:
         """Let go of the driver."""

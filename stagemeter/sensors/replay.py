@@ -96,10 +96,9 @@ class ReplaySensor:
         """Nobody computes on a recording."""
         return {}
 
-    def tick_periods(self, seconds: float) -> Mapping[str, float]:
-        """The tick is known, so nothing is watched."""
-        del seconds
-        return dict.fromkeys(self._waves, self._tick_s)
+    def counters(self) -> dict[str, tuple[float, int]]:
+        """The counters alone."""
+        return {uuid: (reading["t"], reading["mj"]) for uuid, reading in self.read().items()}
 
     def close(self) -> None:
         """Nothing is held."""

@@ -83,6 +83,7 @@ def test_doctor_proves_that_this_host_can_be_metered(spool_dir):
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["metering"]["ok"]
     assert checks["cpu"]["ok"]
+    assert spool.pending(spool_dir) == []
 
 
 def test_doctor_sees_a_simulated_gpu_and_its_tick(spool_dir, gpu_host):
@@ -128,7 +129,8 @@ def test_a_file_of_records_is_uploaded_and_a_refusal_is_exit_code_1(spool_dir):
 
 def test_an_unreachable_server_is_exit_code_5_and_keeps_the_spool(spool_dir):
     spool.write_record(spool_dir, a_record())
-    done = run(spool_dir, "upload", STAGEMETER_URL="http://127.0.0.1:9", STAGEMETER_TOKEN="t")
+    words = ["upload", "--attempts", "2"]
+    done = run(spool_dir, *words, STAGEMETER_URL="http://127.0.0.1:9", STAGEMETER_TOKEN="t")
     assert done.returncode == 5
     assert len(spool.pending(spool_dir)) == 1
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stagemeter.integrate import Window, cpu_energy, gpu_energy, power_energy, sampling
-from stagemeter.samplelog import CpuPoint, GpuPoint, SampleLog, add_lines
+from stagemeter.samplelog import CpuPoint, GpuPoint, SampleLog, Tick, add_lines
 
 DEVICE = {"uuid": "GPU-1", "name": "card", "power_limit_w": 700.0}
 WINDOW = Window(start=10.0, end=20.0, period_s=0.5)
@@ -28,20 +28,32 @@ def codes(energy):
 
 
 def test_the_counters_difference_is_interpolated_at_both_edges():
-    energy = gpu_energy(steady(300.0, every(0.4, 9.9, 20.7)), WINDOW, DEVICE, 0.1)
+    energy = gpu_energy(steady(300.0, every(0.4, 9.9, 20.7)), WINDOW, DEVICE, tick_s=0.1)
     assert energy.value_j == pytest.approx(3000, abs=0.01)
     assert energy.method == "nvml_counter"
 
 
 def test_bounds_widen_with_the_counters_tick():
-    fine, coarse = (gpu_energy(steady(300.0, every(0.5)), WINDOW, DEVICE, tick) for tick in (0.001, 0.1))
+    fine, coarse = (gpu_energy(steady(300.0, every(0.5)), WINDOW, DEVICE, tick_s=tick) for tick in (0.001, 0.1))
     assert coarse.lower_j < fine.lower_j <= 3000 <= fine.upper_j < coarse.upper_j
-    assert coarse.upper_j - coarse.value_j == pytest.approx(30, abs=0.1)
+    assert coarse.upper_j - coarse.value_j == pytest.approx(700 * 0.12, abs=0.1)
+
+
+def test_a_watched_tick_takes_the_lag_out_of_an_edge_and_bounds_it():
+    # 300 W; the counter moves at 9.97, 10.07, …, 20.07: a sample at an edge shows what it showed 30 ms before.
+    def shown(t):
+        return int(300_000 * ((t - 9.97) // 0.1 * 0.1))
+
+    points = [GpuPoint(t, shown(t), 300.0) for t in (10.0, *every(0.53, 10.3, 19.8), 20.0)]
+    ticks = [Tick(10.07, 0, 30_000), Tick(20.07, 3_000_000, 3_030_000)]
+    energy = gpu_energy(points, WINDOW, DEVICE, tick_s=0.1, ticks=ticks)
+    assert energy.value_j == pytest.approx(3000, abs=0.01)
+    assert (energy.lower_j, energy.upper_j) == (pytest.approx(2970, abs=0.01), pytest.approx(3030, abs=0.01))
 
 
 def test_a_counter_sees_across_a_hole_and_power_says_that_it_bridged_one():
     points = steady(300.0, without(every(0.5), 12, 17))
-    assert gpu_energy(points, WINDOW, DEVICE, 0.1).value_j == pytest.approx(3000)
+    assert gpu_energy(points, WINDOW, DEVICE, tick_s=0.1).value_j == pytest.approx(3000)
     by_power = power_energy(points, WINDOW, 700.0)
     assert codes(by_power) == ["power_gap"]
     assert by_power.lower_j == pytest.approx(300 * 5)
@@ -54,14 +66,14 @@ def test_a_gap_without_a_power_limit_has_no_upper_bound():
 
 def test_a_counter_that_falls_is_not_used():
     points = [p if p.t < 15 else GpuPoint(p.t, p.mj - 2_000_000, p.w) for p in steady(300.0, every(0.5))]
-    energy = gpu_energy(points, WINDOW, DEVICE, 0.1)
+    energy = gpu_energy(points, WINDOW, DEVICE, tick_s=0.1)
     assert (energy.method, codes(energy)) == ("nvml_power", ["counter_reset"])
     assert energy.value_j == pytest.approx(3000)
 
 
 def test_a_counter_that_jumps_beyond_what_the_card_can_draw_is_not_used():
     points = [p if p.t < 15 else GpuPoint(p.t, p.mj + 10_000_000, p.w) for p in steady(300.0, every(0.5))]
-    energy = gpu_energy(points, WINDOW, DEVICE, 0.1)
+    energy = gpu_energy(points, WINDOW, DEVICE, tick_s=0.1)
     assert codes(energy) == ["counter_implausible"]
     assert energy.value_j == pytest.approx(3000)
 
@@ -76,19 +88,19 @@ def test_megawatts_are_left_out_and_counted():
 
 def test_a_counter_and_a_power_that_disagree_are_both_kept_and_flagged():
     points = [GpuPoint(p.t, p.mj, 400.0) for p in steady(300.0, every(0.5))]
-    energy = gpu_energy(points, WINDOW, DEVICE, 0.1)
+    energy = gpu_energy(points, WINDOW, DEVICE, tick_s=0.1)
     assert (energy.value_j, energy.cross_check_j) == (pytest.approx(3000), pytest.approx(4000))
     assert codes(energy) == ["counter_power_disagree"]
 
 
 def test_a_log_that_stops_early_gives_no_figure():
-    energy = gpu_energy(steady(300.0, every(0.5, 9.5, 15.0)), WINDOW, DEVICE, 0.1)
+    energy = gpu_energy(steady(300.0, every(0.5, 9.5, 15.0)), WINDOW, DEVICE, tick_s=0.1)
     assert energy.value_j is None
     assert codes(energy) == ["power_incomplete"]
 
 
 def test_no_reading_at_all_gives_no_figure():
-    assert gpu_energy([], WINDOW, DEVICE, None).value_j is None
+    assert gpu_energy([], WINDOW, DEVICE).value_j is None
 
 
 def test_coverage_is_the_share_between_close_samples():
@@ -121,7 +133,9 @@ def test_two_halves_of_a_stage_sum_to_the_whole(steps, cut):
         total += step // 2
         points.append(GpuPoint(0.5 * i, total, None))
     windows = [Window(start=a, end=b, period_s=0.5) for a, b in ((0, 10), (0, cut), (cut, 10))]
-    whole, first, second = (gpu_energy(points, window, {"power_limit_w": None}, 0.1).value_j for window in windows)
+    whole, first, second = (
+        gpu_energy(points, window, {"power_limit_w": None}, tick_s=0.1).value_j for window in windows
+    )
     assert whole == pytest.approx(first + second, abs=1e-6)
 
 
