@@ -30,7 +30,7 @@ class PresetForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # The run form on the same page has a field of the same name.
-        super().__init__(*args, auto_id="preset_%s", **kwargs)
+        super().__init__(*args, **{"auto_id": "preset_%s", **kwargs})
 
 
 class RunForm(forms.Form):
@@ -222,6 +222,7 @@ class UploadForm(PasteForm):
         queryset=Study.objects.none(),
         to_field_name="slug",
         required=False,
+        empty_label=_("none"),
         help_text=_("A run document names its study itself."),
     )
 

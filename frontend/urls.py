@@ -1,13 +1,16 @@
 """The pages' addresses."""
 
 from django.contrib.auth.views import LoginView, LogoutView
+from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, path
+from django.views.generic import RedirectView
 
 from frontend.forms import LoginForm
 from frontend.views import artifacts, home, lookup, runs, studies, submit, uploads
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", home.home, name="home"),
+    path("favicon.ico", RedirectView.as_view(url=static("frontend/icon.svg")), name="favicon"),
     path("login/", LoginView.as_view(template_name="accounts/login.html", form_class=LoginForm), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("studies/", studies.listing, name="studies"),

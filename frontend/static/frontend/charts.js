@@ -10,10 +10,13 @@
       bordercolor: style.getPropertyValue("--line-strong").trim(),
       font: { color: style.color },
     };
+    const axis = (given) => ({ ...given, title: { ...(given && given.title), standoff: 8 } });
     return {
       ...layout,
+      xaxis: axis(layout.xaxis),
+      yaxis: axis(layout.yaxis),
       font: { ...layout.font, color: style.color, family: style.fontFamily, size: narrow ? 11 : 13 },
-      margin: narrow ? { ...layout.margin, l: 44, r: 14 } : layout.margin,
+      margin: { ...layout.margin, b: 60, ...(narrow ? { l: 44, r: 14 } : {}) },
       hoverlabel: { ...layout.hoverlabel, ...label, align: "left" },
       modebar: { ...layout.modebar, color: style.getPropertyValue("--muted").trim(), activecolor: style.color },
       transition: still.matches ? { duration: 0 } : layout.transition,
