@@ -135,5 +135,5 @@ def by_length(examples: Sequence[Example], rows: int, tokens: int | None = None)
 
 def label_states(language_model: Any, batch: Batch) -> Tensor:
     """Hidden states [N, d] at the positions that predict labels. The head is only ever applied to these."""
-    states = language_model.get_decoder()(input_ids=batch.ids, use_cache=False).last_hidden_state
+    states: Tensor = language_model.get_decoder()(input_ids=batch.ids, use_cache=False).last_hidden_state
     return states.reshape(-1, states.shape[-1])[batch.select]

@@ -61,16 +61,24 @@ def load_model(spec: ModelSpec, dtype: torch.dtype) -> PreTrainedModel:
     """
     entry = model(spec.id, spec.revision)
     source, revision = (str(dense_teacher()), None) if entry.id == SMOLLM2 else (spec.id, spec.revision)
-    loaded = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **({"revision": revision} if revision else {}))
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source, dtype=dtype, **({"revision": revision} if revision else {})
+    )
     block = layer_block(spec.drop_layers)
     if isinstance(block, tuple):
         drop_layers(loaded, *block)
-    return loaded.to(device()).eval()
+    return _ready(loaded)
 
 
 def load_student(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """A trained student out of its artifact's folder, for inference."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device()).eval()
+    return _ready(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype))
+
+
+def _ready(loaded: Any) -> PreTrainedModel:
+    """On `device()` and without dropout."""
+    ready: PreTrainedModel = loaded.to(device()).eval()
+    return ready
 
 
 def drop_layers(language_model: PreTrainedModel, first: int, last: int) -> None:

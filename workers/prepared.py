@@ -66,7 +66,7 @@ def _write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _write_examples(path: Path, examples: Sequence[Example]) -> None:
-    tensors = {
+    tensors: dict[str, np.ndarray[Any, Any]] = {
         "ids": np.array([token for example in examples for token in example.ids], dtype=np.int32),
         "offsets": np.cumsum([0, *(len(example.ids) for example in examples)], dtype=np.int64),
         "prompt_lengths": np.array([example.prompt_length for example in examples], dtype=np.int32),

@@ -120,9 +120,9 @@ def _student(pipeline: str, size: str, table: list[dict[str, str]], shared: Arti
 
 def _artifact(project: Project, row: dict[str, str]) -> Artifact:
     """The teacher artifact of one pipeline: made once, charged whole to each of the three students that used it."""
-    kind = OUTPUT_OF_STAGE[row["stage"]]
+    kind = Artifact.Kind(str(OUTPUT_OF_STAGE[row["stage"]]))
     request = ArtifactRequest(
-        kind=str(kind),
+        kind=kind.value,
         identity={"teacher": {"id": PAPER_TEACHER.id}, "dataset": {"id": WORKLOAD}, "published_in": SLUG},
         capture=_CAPTURES[row["stage"]],
     )
@@ -132,7 +132,7 @@ def _artifact(project: Project, row: dict[str, str]) -> Artifact:
         actor=None,
         project=project,
         request=request,
-        name=f"{Artifact.Kind(kind).label} of {PAPER_TEACHER.id.rpartition('/')[2]}",
+        name=f"{kind.label} of {PAPER_TEACHER.id.rpartition('/')[2]}",
         production_energy_j=record.reported_energy_j,
         origin=Origin.PUBLISHED,
         meta={"published_in": CITATION},

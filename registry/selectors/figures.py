@@ -140,7 +140,7 @@ def _tokens(runs: list[UUID]) -> dict[UUID, tuple[int, bool]]:
     found: dict[UUID, tuple[int, bool]] = {}
     for run, count, nominal in trained.values_list("run_id", "trained_tokens", "tokens_nominal"):
         before = found.get(run, (0, False))
-        found[run] = (before[0] + count, before[1] or nominal)
+        found[run] = (before[0] + (count or 0), before[1] or nominal)
     return found
 
 
