@@ -150,6 +150,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_VERBOSE = False
+AXES_LOCKOUT_TEMPLATE = "accounts/locked.html"
 KNOX_TOKEN_MODEL = "registry.ApiToken"
 MIGRATION_MODULES = {"knox": None}  # its own token table would stand empty beside ours and refuse to be truncated
 REST_KNOX = {

@@ -264,3 +264,67 @@ def test_charts_travel_as_data(client, member, study, scene):
     charts = client.get(reverse("study", args=[study.slug])).context["charts"]
     assert set(charts) == {"frontier", "stages", "amortisation"}
     json.dumps(charts)
+
+
+def test_guessing_passwords_is_closed_after_a_while(client, member, settings):
+    settings.AXES_FAILURE_LIMIT = 3
+    for _ in range(3):
+        answer = client.post(reverse("login"), {"username": member.username, "password": "guess"})
+    assert answer.status_code == 429
+    assert "Too many attempts" in answer.content.decode()
+
+
+def test_the_page_for_our_own_faults_needs_no_request(db):
+    from django.template.loader import render_to_string
+
+    assert "That is our fault" in render_to_string("500.html")
+
+
+def test_signing_in_leads_where_one_wanted_to_go(client, member):
+    wanted = reverse("upload")
+    posted = {"username": member.username, "password": "a long enough password", "next": wanted}
+    assert client.post(reverse("login"), posted).url == wanted
+
+
+def test_signing_in_leads_to_no_other_site(client, member):
+    posted = {"username": member.username, "password": "a long enough password", "next": "https://example.org/"}
+    assert client.post(reverse("login"), posted).url == reverse("home")
+
+
+def test_a_study_without_runs_says_so(client, member, study):
+    client.force_login(member)
+    answer = client.get(reverse("study", args=[study.slug]))
+    assert answer.status_code == 200
+    assert "No configuration has energy and Q yet." in answer.content.decode()
+
+
+def test_a_partial_run_is_listed_with_what_it_lacks(client, member, study):
+    run = scenes.add_run(study)
+    scenes.add_stage(run, "preprocess", 20.0)
+    client.force_login(member)
+    body = client.get(reverse("study", args=[study.slug])).content.decode()
+    assert "Partial, and never on the frontier" in body
+    assert "student_training: no record" in body
+
+
+def test_a_simulated_point_is_marked(client, member, study, scene):
+    Run.objects.filter(pk=scene["sft 12 layers"].pk).update(simulated=True)
+    client.force_login(member)
+    for address in (reverse("study", args=[study.slug]), reverse("run", args=[scene["sft 12 layers"].pk])):
+        assert "imulated" in client.get(address).content.decode()
+
+
+def test_the_teachers_own_run_has_a_page(client, member, scene):
+    client.force_login(member)
+    reference = scene["kd 12 layers"].reference
+    body = client.get(reverse("run", args=[reference.pk])).content.decode()
+    assert "the denominators of Q" in body
+
+
+def test_a_bare_upload_has_a_page_too(client, member, study):
+    run = scenes.add_run(study, "prune_then_tune", spec={}, environment={}, external_id="x-1", origin="upload")
+    scenes.add_stage(run, "pruning", 5.0, role="student")
+    client.force_login(member)
+    body = client.get(reverse("run", args=[run.pk])).content.decode()
+    assert "Prune then tune" in body or "prune then tune" in body
+    assert "No environment was recorded" in body

@@ -1,0 +1,114 @@
+"""The page of the published study says what the paper's tables say."""
+
+import csv
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from django.urls import reverse
+
+from registry.importers import paper
+from registry.models import User
+from registry.selectors import studies
+
+REFERENCE = Path(paper.__file__).parent / "reference"
+ADDRESS = "/studies/arxiv-2605-13981/"
+
+
+@pytest.fixture(scope="module")
+def published(django_db_setup, django_db_blocker):
+    """The study, loaded once for this module."""
+    with django_db_blocker.unblock():
+        from django.db import transaction
+
+        with transaction.atomic():
+            yield paper.load()
+            transaction.set_rollback(True)
+
+
+def table(name):
+    with (REFERENCE / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def page(client, **query):
+    return client.get(ADDRESS, query)
+
+
+def points(answer):
+    return {(row.placement.point.pipeline, row.placement.point.student): row for row in answer.context["rows"]}
+
+
+def test_anybody_may_read_it(published, db, client):
+    assert page(client).status_code == 200
+
+
+def test_it_shows_table_2_to_the_printed_digit(published, db, client):
+    shown = points(page(client))
+    for line in table("table2"):
+        point = shown[line["pipeline"], line["size"]].placement.point
+        assert f"{point.energy_j / 3.6e6:.2f}" == line["energy_kwh"]
+        assert f"{point.j_per_token:.2f}" == line["j_per_token"]
+        assert f"{point.q:.2f}" == line["q"]
+
+
+def test_it_shows_table_3_by_role(published, db, client):
+    role = {"preprocess": "data", "student_training": "student", "evaluation": "evaluation"}
+    shown = points(page(client))
+    for line in table("table3"):
+        if line["stage"] == "prerun":
+            continue
+        for size in ("1B", "7B", "13B"):
+            parts = shown[line["pipeline"], size].placement.point.by_role_j
+            joules = parts[role.get(line["stage"], "teacher")]
+            assert joules == pytest.approx(float(line[f"kwh_{size}"]) * 3.6e6)
+
+
+def test_it_states_the_papers_break_even_points(published, db, client):
+    found = {(p.distilled.pipeline, p.distilled.student): p.result for p in page(client).context["break_evens"]}
+    assert {key: result.count for key, result in found.items()} == {
+        ("kd", "1B"): 10,
+        ("kd", "7B"): 6,
+        ("kd", "13B"): 4,
+        ("synthetic_sft", "1B"): 12,
+        ("synthetic_sft", "7B"): 6,
+        ("synthetic_sft", "13B"): 3,
+    }
+    assert found["synthetic_sft", "1B"].exact.quantize(Decimal("0.01")) == Decimal("11.16")
+
+
+@pytest.mark.parametrize(
+    ("query", "standing"),
+    [
+        ({}, {"sft 1B", "synthetic_sft 1B", "sft 7B", "sft 13B"}),
+        ({"scope": "amortised", "n": "2"}, {"sft 1B", "synthetic_sft 1B", "sft 7B", "sft 13B"}),
+        ({"scope": "amortised", "n": "4"}, {"sft 1B", "kd 1B", "synthetic_sft 1B", "sft 7B", "sft 13B"}),
+    ],
+)
+def test_its_frontier_is_the_one_the_tables_give(published, db, client, query, standing):
+    rows = page(client, **query).context["rows"]
+    found = {f"{r.placement.point.pipeline} {r.placement.point.student}" for r in rows if r.placement.on_frontier}
+    assert found == standing
+
+
+def test_it_says_what_was_really_burnt(published, db, client):
+    answer = page(client)
+    assert answer.context["view"].burnt.energy_j / 3.6e6 == pytest.approx(191.3)
+    charged = sum(row.placement.point.energy_j for row in answer.context["rows"])
+    assert charged / 3.6e6 == pytest.approx(234.5)
+
+
+def test_nominal_token_counts_are_marked(published, db, client):
+    body = page(client).content.decode()
+    assert "nominal token count" in body
+    assert "(nominal)" in body
+
+
+def test_published_energy_is_not_counted_as_metered_here(published, db, client):
+    home = client.get(reverse("home")).context["home"]
+    assert (home.metered.energy_j, home.spared.uses) == (None, 0)
+
+
+def test_figures_are_the_same_for_any_reader(published, db):
+    reader = User.objects.create_user("reader")
+    assert len(studies.figures(published, reader)) == 9
