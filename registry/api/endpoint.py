@@ -37,6 +37,7 @@ class Endpoint(GenericAPIView[Any]):
 
     schema = EndpointSchema()
     filter_backends = [StrictFilters]
+    metadata_class = None  # what OPTIONS would tell stands in the OpenAPI file
     # Method → scopes of a token, one of which is enough. GET needs `read` and is not listed.
     scopes: Mapping[str, tuple[str, ...]] = {}
 

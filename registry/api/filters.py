@@ -1,11 +1,31 @@
 """Typed filters of the lists."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import django_filters as filters
+from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 
 from registry.models import Artifact, EvaluationScore, Factor, Origin, Run, Stage, Study
+
+
+class MomentField(filters.fields.IsoDateTimeField):
+    """A time in UTC: the database knows no zone beyond ±15:59, Python knows them to ±23:59."""
+
+    def clean(self, value: Any) -> datetime | None:
+        """The moment. Raises `ValidationError`, also for one that lies in no year of UTC."""
+        moment: datetime | None = super().clean(value)
+        try:
+            return None if moment is None else moment.astimezone(UTC)
+        except OverflowError as error:
+            raise ValidationError("This lies outside the years 1 to 9999.") from error
+
+
+class MomentFilter(filters.IsoDateTimeFilter):
+    """By a time with a zone."""
+
+    field_class = MomentField
 
 
 class StudyFilter(filters.FilterSet):
@@ -31,8 +51,8 @@ class RunFilter(filters.FilterSet):
     teacher = filters.CharFilter()
     workload = filters.CharFilter()
     external_id = filters.CharFilter(help_text="The uploader's own name for the run.")
-    created_after = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    created_before = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    created_after = MomentFilter(field_name="created_at", lookup_expr="gte")
+    created_before = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = Run
@@ -60,8 +80,8 @@ class StageFilter(_OfRun):
     role = filters.CharFilter()
     status = filters.CharFilter()
     simulated = filters.BooleanFilter()
-    started_after = filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="gte")
-    started_before = filters.IsoDateTimeFilter(field_name="started_at", lookup_expr="lt")
+    started_after = MomentFilter(field_name="started_at", lookup_expr="gte")
+    started_before = MomentFilter(field_name="started_at", lookup_expr="lt")
 
     class Meta:
         model = Stage

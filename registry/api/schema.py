@@ -38,7 +38,8 @@ ERROR: dict[str, Any] = {
 _ALWAYS = {"400": "Something about the request cannot be taken.", "401": "The token is unknown or has expired."}
 _ALWAYS |= {"403": "The token's scope or your role does not reach.", "406": "Answers are JSON."}
 _BODY = {"413": "The body or the list is beyond its cap.", "415": "Bodies are JSON."}
-_POST = {"409": "Something that exists stands in the way; it is named.", "422": "The key stood for another request."}
+_POST = {"404": "Something it names is not there, or not for you to see."}
+_POST |= {"409": "Something that exists stands in the way; it is named.", "422": "The key stood for another request."}
 
 
 class EndpointSchema(AutoSchema):

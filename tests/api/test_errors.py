@@ -54,11 +54,16 @@ def test_a_filter_nobody_knows_is_an_error(db, anonymous, path):
     assert response.json()["error"]["fields"]["colour"][0].startswith("unknown filter; known here: ")
 
 
+def test_a_time_in_a_zone_that_only_python_knows_is_taken(db, anonymous):
+    assert anonymous.get("stage-records/", started_after="2026-01-31T12:00:00+22:59").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "query"),
     [
         ("runs/", {"status": "asleep"}),
         ("runs/", {"created_after": "yesterday"}),
+        ("runs/", {"created_after": "0001-01-01T00:00:00+14:00"}),
         ("stage-records/", {"kind": "a\x00b"}),
         ("stage-records/", {"run": "a\x00b"}),
         ("artifacts/", {"search": "\x00"}),

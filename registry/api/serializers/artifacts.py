@@ -12,7 +12,6 @@ from registry.accounting.stages import TEACHER_ARTIFACTS
 from registry.api.fields import Flag, Number, Object, Payload, Text, Whole
 from registry.models import Artifact
 from registry.services.artifacts import SHARED_KINDS
-from registry.services.errors import Invalid
 
 LARGEST_ENERGY_J = 1e18  # more than mankind uses in a day; beyond it sums overflow
 
@@ -132,7 +131,7 @@ class RequestPayload(Payload):
         if attrs["kind"] in TEACHER_ARTIFACTS and not attrs.get("row_digests"):
             problems["row_digests"] = "a teacher artifact is told from others by its rows; send the digest of each"
         if problems:
-            raise Invalid(problems)
+            raise serializers.ValidationError({name: [text] for name, text in problems.items()})
         return attrs
 
 
