@@ -135,6 +135,7 @@ def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: V
         "burnt_co2e_kg": _co2e(view.burnt.energy_j, asked),
         "charts": study_charts.of(view, pairs),
         "roles": _roles(view),
+        "apart": studies.distinctions(view),
         "unit": energy_unit([placement.point.energy_j for placement in view.placements])[0],
         "frontier_title": _("Quality against energy: the line is the frontier, pale points are dominated"),
         "stages_title": _("Energy by stage, under the chosen scope"),

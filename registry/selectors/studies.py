@@ -6,12 +6,13 @@ from typing import Any
 from django.db.models import Count, QuerySet
 
 from registry.accounting.breakeven import ReuseBreakEven, reuse_break_even
+from registry.accounting.canonical import flatten
 from registry.accounting.figures import FULL, TEACHER, Charge, RunFigures, burnt
 from registry.accounting.frontier import Placement, Point, points
 from registry.accounting.frontier import frontier as place
 from registry.accounting.stages import SFT
 from registry.accounting.units import kwh
-from registry.models import Study
+from registry.models import Run, Study
 from registry.selectors.figures import Reader, figures, figures_by_study
 
 __all__ = ["figures", "figures_by_study", "frontier"]
@@ -116,6 +117,35 @@ def _break_even(distilled: Point, baseline: Point) -> BreakEven:
         distilled_q=distilled.q,
     )
     return BreakEven(distilled=distilled, baseline=baseline, teacher_j=teacher_j, result=result)
+
+
+def distinctions(view: StudyFrontier) -> dict[str, str]:
+    """What sets points apart that share pipeline and student (a sweep, other hardware), in words, by key."""
+    alike: dict[tuple[str, str], list[Point]] = {}
+    for placement in view.placements:
+        alike.setdefault((placement.point.pipeline, placement.point.student), []).append(placement.point)
+    groups = [group for group in alike.values() if len(group) > 1]
+    first_runs = [point.run_ids[0] for group in groups for point in group]
+    specs = {str(key): spec for key, spec in Run.objects.filter(pk__in=first_runs).values_list("pk", "spec")}
+    return {key: words for group in groups for key, words in _apart(group, specs).items()}
+
+
+def _apart(group: list[Point], specs: dict[str, Any]) -> dict[str, str]:
+    facts = {point.key: _facts(point, specs.get(point.run_ids[0], {})) for point in group}
+    names = dict.fromkeys(name for known in facts.values() for name in known)
+    differing = [name for name in names if len({str(known.get(name)) for known in facts.values()}) > 1]
+    return {
+        key: ", ".join(
+            f"{name.rpartition('.')[2].replace('_', ' ')} {known[name]}" for name in differing if name in known
+        )
+        for key, known in facts.items()
+    }
+
+
+def _facts(point: Point, spec: dict[str, Any]) -> dict[str, Any]:
+    settings = {name: value for name, value in flatten(spec).items() if name != "seed"}
+    here = {"hardware": point.hardware, "workload": ", ".join(point.workloads)}
+    return settings | here if settings else here | {"configuration": point.configuration[:8]}
 
 
 def rows(view: StudyFrontier) -> list[dict[str, Any]]:

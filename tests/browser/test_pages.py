@@ -145,6 +145,13 @@ def test_no_page_complains_or_scrolls_sideways_on_a_telephone(open_page, scene, 
     assert page.complaints == []
 
 
+def test_the_api_page_keeps_the_policy_too(open_page, db):
+    page = open_page()
+    page.goto(reverse("api:docs"))
+    page.wait_for_selector("#swagger-ui .opblock")
+    assert page.complaints == []
+
+
 def test_pages_are_dark_where_the_reader_asks_for_it(open_page, scene):
     lightness = {}
     for dark in (False, True):

@@ -7,6 +7,7 @@ from registry.accounting.figures import AMORTISED, FULL, REUSED, STUDENT_ONLY, c
 from registry.models import Run, StageReview
 from registry.selectors import studies
 from tests import scenes
+from tests.conftest import make_spec
 
 
 def of_run(study, user, run):
@@ -160,3 +161,21 @@ def test_a_row_holds_kilowatt_hours_and_the_runs_behind_the_point(study, owner):
     row = next(row for row in rows if row["pipeline"] == "sft" and row["student"] == "12 layers")
     assert row["run_ids"] == [str(runs["sft 12 layers"].pk)]
     assert row["energy_kwh"] == pytest.approx(3120 / 3.6e6)
+
+
+def test_points_of_a_sweep_are_told_apart_by_what_differs(study, owner):
+    reference = scenes.add_reference(study)
+    for weight in (0.3, 0.8):
+        spec = make_spec("kd", distillation={"ce_weight": weight}).to_dict()
+        scenes.complete_run(study, "kd", reference, training_j=1.0, factor=1.0, spec=spec, configuration=f"kd-{weight}")
+    scenes.complete_run(study, "sft", reference, training_j=1.0, factor=1.0)
+    view = studies.frontier(study, user=owner)
+    assert sorted(studies.distinctions(view).values()) == ["ce weight 0.3", "ce weight 0.8"]
+
+
+def test_uploads_without_a_spec_are_told_apart_by_hardware(study, owner):
+    reference = scenes.add_reference(study)
+    for hardware in ("H100", "A100"):
+        scenes.complete_run(study, "sft", reference, training_j=1.0, factor=1.0, spec={}, hardware_class=hardware)
+    found = studies.distinctions(studies.frontier(study, user=owner))
+    assert sorted(found.values()) == ["hardware A100", "hardware H100"]
