@@ -203,6 +203,8 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 7 * 24 * 3600}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 LEASE_SECONDS = int(os.environ.get("STAGEMETER_LEASE_SECONDS", "60"))
+# Idle baseline of a host, taken before its first job; 0 takes none, and net figures are not available.
+PRERUN_SECONDS = float(os.environ.get("STAGEMETER_PRERUN_SECONDS", "10"))
 METER_PERIOD_S = float(os.environ.get("STAGEMETER_METER_PERIOD_S", "0.5"))
 
 # Where artifacts lie: any fsspec URL, such as s3://bucket/prefix.

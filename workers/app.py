@@ -18,10 +18,12 @@ import django  # noqa: E402 (the environment is filled in first)
 django.setup()
 
 from celery import bootsteps  # noqa: E402
+from django.conf import settings  # noqa: E402
 from django.db import DatabaseError, close_old_connections, connections  # noqa: E402
 
 from registry.celery import app  # noqa: E402
 from registry.services import jobs  # noqa: E402
+from stagemeter import spool  # noqa: E402
 from workers import recovery, tasks  # noqa: E402
 
 __all__ = ["app", "tasks"]
@@ -38,6 +40,7 @@ class Reaper(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Reap at once (this worker may come back after a crash), then every few seconds."""
+        spool.prune(settings.SPOOL_DIR)
         self.entry = parent.timer.call_repeatedly(REAP_EVERY_S, _reap)
         _reap()
 

@@ -4,20 +4,22 @@ import logging
 import os
 import platform
 import shutil
+import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
 from registry import storage
-from registry.models import Artifact
+from registry.models import Artifact, HostProfile
 from registry.services import artifacts, hosts, jobs
 from registry.services.jobs import Result, Ticket
 from registry.storage import StorageError
 from registry.workloads.rows import WorkloadError
-from stagemeter import Meter, StageRecord, spool
+from stagemeter import Meter, StageRecord, prerun, spool
 from stagemeter import environment as environments
 from stagemeter.errors import MeterError
 from workers.reporting import Heartbeat, JobLost, MeterReport
@@ -34,7 +36,7 @@ def execute(job_id: uuid.UUID) -> None:
     if ticket is None:
         return
     environment = environments.collect(settings.BASE_DIR)
-    host = hosts.note_host(environment=environment, project=ticket.project)
+    host = _host(ticket, environment)
     meter = Meter(
         ticket.kind,
         run_id=str(ticket.run_id),
@@ -43,6 +45,7 @@ def execute(job_id: uuid.UUID) -> None:
         environment=environment,
         idle_power_w=host.idle_power_w,
         period_s=settings.METER_PERIOD_S,
+        synchronize=_synchronize,
     )
     try:
         with meter, Heartbeat(ticket, meter) as heartbeat:
@@ -58,13 +61,38 @@ def execute(job_id: uuid.UUID) -> None:
         jobs.fail(ticket=ticket, record=_record(meter), error=f"{type(error).__name__}: {error}"[:1000], again=True)
     else:
         jobs.finish(ticket=ticket, record=_with_curve(meter.record), result=_result(output), host=host)
-        shutil.rmtree(_workdir(ticket), ignore_errors=True)
+        _clear(ticket)
     spool.mark_sent(settings.SPOOL_DIR, meter.record_id)
 
 
 def worker_name() -> str:
     """Names this process in leases and attempts. Not shown outside the project."""
     return f"{platform.node()}/{os.getpid()}"
+
+
+def _host(ticket: Ticket, environment: Mapping[str, Any]) -> HostProfile:
+    """This host's profile, with the idle baseline taken once, before its first job is metered."""
+    host = hosts.note_host(environment=environment, project=ticket.project)
+    if host.idle_power_w is None and settings.PRERUN_SECONDS > 0:
+        record = prerun.run(settings.PRERUN_SECONDS, spool_dir=settings.SPOOL_DIR, environment=environment)
+        hosts.note_prerun(profile=host, record=record)
+        spool.mark_sent(settings.SPOOL_DIR, record.record_id)
+    return host
+
+
+def _synchronize() -> None:
+    """Wait for kernels that still run, where torch is loaded and has used a GPU: their energy is the stage's."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _clear(ticket: Ticket) -> None:
+    """Drop what a later attempt would have gone on from, and the local copy of a student nobody reads again."""
+    shutil.rmtree(_workdir(ticket), ignore_errors=True)
+    student = ticket.inputs.get(Artifact.Kind.STUDENT)
+    if student is not None:
+        shutil.rmtree(Path(settings.WORK_DIR) / "inputs" / student.storage_key, ignore_errors=True)
 
 
 def _run(ticket: Ticket, report: MeterReport) -> StageOutput:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from registry.models import HostProfile, Project
+from registry.models import HostProfile, Origin, Project
+from registry.services import ledger
 from stagemeter.records import StageRecord
 
 
@@ -31,7 +32,8 @@ def note_host(*, environment: Mapping[str, Any], project: Project) -> HostProfil
 
 
 def note_prerun(*, profile: HostProfile, record: StageRecord) -> None:
-    """Keep a host's newest idle baseline. It is never part of a run's total."""
+    """Book an idle baseline and keep it on the host's profile. It is never part of a run's total."""
     profile.idle_power_w = record.idle_power_w
     profile.prerun = record.to_dict()
     profile.save(update_fields=["idle_power_w", "prerun", "seen_at"])
+    ledger.record_stage(record=record, project=profile.project, origin=Origin.WORKER)
