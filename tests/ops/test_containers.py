@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = {"HOST", "PORT", "STAGEMETER_DEBUG"}
 # The library's own, on hosts elsewhere, and those of other programs.
 LIBRARY = {"STAGEMETER_URL", "STAGEMETER_TOKEN", "STAGEMETER_SPOOL", "STAGEMETER_REPLAY", "STAGEMETER_SIMULATED"}
-FOREIGN = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "XDG_STATE_HOME", "DJANGO_SETTINGS_MODULE"}
+FOREIGN = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "XDG_STATE_HOME"}
 # Sensors that are played back, in tests.
 FOR_TESTS = {"STAGEMETER_REPLAY", "STAGEMETER_SIMULATED"}
 
@@ -43,7 +43,7 @@ def _read_in(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         name = None
         if isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in (
-            "os.environ.get", "os.getenv", "os.environ.setdefault", "_list", "_required",
+            "os.environ.get", "os.getenv", "_list", "_required",
         ):  # fmt: skip
             name = node.args[0]
         elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":

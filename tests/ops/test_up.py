@@ -107,6 +107,7 @@ def test_one_command_brings_everything_up_and_ctrl_c_takes_exactly_that_down(ins
     assert installation.interrupt() == 0, installation.output()
     assert _alive(started) == []
     with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections may linger
         again.bind(("127.0.0.1", installation.port))
     assert bystander.poll() is None
 
