@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm
 from django.utils.translation import gettext_lazy as _
 
@@ -205,12 +206,17 @@ class PasteForm(forms.Form):
         """One of the two, as text in `content`."""
         cleaned = super().clean() or {}
         upload = cleaned.get("file")
+        if upload and upload.size > settings.MAX_BODY_BYTES:
+            limit = settings.MAX_BODY_BYTES // 2**20
+            raise forms.ValidationError(_("The file is larger than %(limit)d MB; split it.") % {"limit": limit})
         try:
             content = upload.read().decode() if upload else cleaned.get("text", "")
         except UnicodeDecodeError as error:
             raise forms.ValidationError(_("The file is not UTF-8 text.")) from error
         if not content.strip():
             raise forms.ValidationError(_("Paste something, or choose a file."))
+        if "\x00" in content or "\\u0000" in content:
+            raise forms.ValidationError(_("There is a null character in it, which no database text can hold."))
         return {**cleaned, "content": content}
 
 

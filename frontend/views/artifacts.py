@@ -15,7 +15,8 @@ from registry.selectors import artifacts
 def listing(request: HttpRequest) -> HttpResponse:
     """All artifacts, filtered."""
     shown = ArtifactFilter(request.GET, queryset=artifacts.visible(request.user))
-    return render(request, "artifacts/list.html", {"form": shown.form, "page": page_of(request, shown.qs)})
+    context = {"form": shown.form, "page": page_of(request, shown.qs)}
+    return render(request, "artifacts/list.html", context, status=400 if shown.form.errors else 200)
 
 
 @require_safe

@@ -18,7 +18,7 @@ from registry.accounting.presets import PRESETS
 from registry.accounting.reuse import MAKING, ArtifactRequest, Candidate, NearMiss, covers, near_misses, normalised
 from registry.accounting.spec import RunSpec, SpecError
 from registry.accounting.stages import OUTPUT_OF_STAGE, PIPELINES, STAGES_OF_PIPELINE, TEACHER_ARTIFACTS
-from registry.models import Project, Study, User
+from registry.models import Artifact, Project, Study, User
 from registry.services import reuse
 from registry.workloads import catalogue
 from registry.workloads.rows import WorkloadError
@@ -59,7 +59,7 @@ def lookup(request: HttpRequest) -> HttpResponse:
         except SpecError as error:
             for name, text in error.problems.items():
                 form.add_error("text", f"{name}: {text}")
-        except (Unreadable, WorkloadError, CanonicalError) as error:
+        except (Unreadable, WorkloadError, CanonicalError, RecursionError) as error:
             form.add_error("text", str(error))
     return render(request, "lookup/lookup.html", context, status=400 if form.errors else 200)
 
@@ -70,7 +70,7 @@ def read(content: str) -> list[ArtifactRequest]:
     Raises `Unreadable`, `SpecError`, `WorkloadError`.
     """
     try:
-        document = json.loads(content)
+        document = json.loads(content, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise Unreadable(_("This is no JSON: %(error)s") % {"error": error}) from error
     if not isinstance(document, dict):
@@ -79,6 +79,11 @@ def read(content: str) -> list[ArtifactRequest]:
     if isinstance(spec, dict) and "pipeline" in spec:
         return _of_spec(RunSpec.from_dict(spec))
     return [_of_request(document)]
+
+
+def refuse(name: str) -> Any:
+    """NaN and the infinities, which Python reads and JSON does not know. Raises `ValueError`."""
+    raise ValueError(f"{name} is no number JSON knows")
 
 
 def _of_spec(spec: RunSpec) -> list[ArtifactRequest]:
@@ -100,9 +105,10 @@ def _of_request(document: dict[str, Any]) -> ArtifactRequest:
     unknown = document.keys() - {"kind", "identity", "capture", "row_digests"}
     shapes = {"kind": str, "identity": dict, "capture": dict, "row_digests": list}
     bad = [name for name, shape in shapes.items() if name in document and not isinstance(document[name], shape)]
-    if unknown or bad or "kind" not in document or "identity" not in document:
+    if unknown or bad or document.get("kind") not in Artifact.Kind.values or "identity" not in document:
         raise Unreadable(
-            _("An artifact request has kind (text), identity and capture (objects) and row_digests (list of texts).")
+            _("An artifact request has kind (one of %(kinds)s), identity and capture (objects) and row_digests (list).")
+            % {"kinds": ", ".join(Artifact.Kind.values)}
         )
     rows = document.get("row_digests", [])
     if not all(isinstance(row, str) for row in rows):

@@ -30,7 +30,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     shown = RunFilter(request.GET, queryset=runs.visible(request.user), studies=studies.visible(request.user))
     page = page_of(request, shown.qs)
     context = {"form": shown.form, "rows": runs.rows(page.rows, request.user), "page": page}
-    return render(request, "runs/list.html", context)
+    return render(request, "runs/list.html", context, status=400 if shown.form.errors else 200)
 
 
 @require_safe

@@ -50,7 +50,8 @@ def plan(request: HttpRequest) -> HttpResponse:
 @login_required
 def submit(request: HttpRequest) -> HttpResponse:
     """Queue the run that the plan page showed, or say why not, on the plan page."""
-    study = _studies(request).filter(slug=request.POST.get("study", "")).first()
+    slug = request.POST.get("study", "").replace("\x00", "")
+    study = _studies(request).filter(slug=slug).first()
     if study is None:
         raise Http404
     spec = _posted_spec(request.POST)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -12,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from frontend.forms import UploadForm
+from frontend.views.lookup import refuse
 from registry.models import Origin, Project, Run, Study, User
 from registry.selectors import home
 from registry.services import ledger
@@ -71,10 +73,12 @@ def upload(request: HttpRequest) -> HttpResponse:
 def parse(content: str) -> list[dict[str, Any]]:
     """The objects of a JSON document, a JSON list or NDJSON lines. Raises `Unreadable`."""
     try:
-        document = json.loads(content, parse_constant=_refuse)
+        document = json.loads(content, parse_constant=refuse)
     except (ValueError, RecursionError) as whole:
         document = _lines(content, whole)
     items = document if isinstance(document, list) else [document]
+    if len(items) > settings.MAX_LIST_ITEMS:
+        raise Unreadable(_("More than %(limit)d items; split them.") % {"limit": settings.MAX_LIST_ITEMS})
     if not items or not all(isinstance(item, dict) for item in items):
         raise Unreadable(_("Give JSON objects: one run document, or one or more records."))
     return items
@@ -87,14 +91,10 @@ def _lines(content: str, whole: Exception) -> list[Any]:
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(json.loads(line, parse_constant=_refuse))
+            found.append(json.loads(line, parse_constant=refuse))
         except (ValueError, RecursionError) as error:
             raise Unreadable(_("Line %(number)d is no JSON: %(error)s") % {"number": number, "error": error}) from error
     return found
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no number JSON knows")
 
 
 def take(items: list[dict[str, Any]], *, user: Any, study: Study | None, keep: bool) -> Outcome:

@@ -75,6 +75,8 @@ def test_a_request_for_one_artifact_is_answered_too(client, member, study, cache
         ("[]", "Give one JSON object"),
         ('{"kind": "logit_cache"}', "An artifact request has kind"),
         ('{"kind": "logit_cache", "identity": {}, "row_digests": [1]}', "list of texts"),
+        ('{"kind": "anything", "identity": {}}', "one of logit_cache"),
+        ('{"kind": "logit_cache", "identity": {"a": NaN}}', "NaN is no number"),
         ('{"pipeline": "kd"}', "this field is required"),
         (tour(20, "sft").to_dict(), "needs nothing from a teacher"),
         (paper("1B", "kd").to_dict(), "Nobody has read the rows"),
@@ -153,3 +155,20 @@ def test_a_stranger_uploads_nothing_into_somebody_elses_study(client, stranger, 
     answer = client.post(reverse("upload"), {"text": EXAMPLE, "book": "1"})
     assert answer.status_code == 400
     assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("text", ['{"study": "\\u0000", "run": {}}', "[" * 100_000, '{"a": ' * 900 + "1" + "}" * 900])
+@pytest.mark.parametrize("name", ["lookup", "upload"])
+def test_hostile_json_is_refused_and_never_breaks_the_page(client, member, mine, name, text):
+    client.force_login(member)
+    answer = client.post(reverse(name), {"text": text, "study": mine.slug, "book": "1"})
+    assert answer.status_code == 400
+
+
+def test_a_file_that_is_too_large_is_refused(client, member, mine, settings):
+    settings.MAX_BODY_BYTES = 100
+    file = SimpleUploadedFile("records.json", b"[" + b" " * 200 + b"]")
+    client.force_login(member)
+    answer = client.post(reverse("upload"), {"file": file, "book": "1"})
+    assert answer.status_code == 400
+    assert "split it" in answer.content.decode()

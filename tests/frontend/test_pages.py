@@ -328,3 +328,21 @@ def test_a_bare_upload_has_a_page_too(client, member, study):
     body = client.get(reverse("run", args=[run.pk])).content.decode()
     assert "Prune then tune" in body or "prune then tune" in body
     assert "No environment was recorded" in body
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("runs", {"q": "\x00"}),
+        ("runs", {"status": "dancing"}),
+        ("runs", {"study": "\x00"}),
+        ("artifacts", {"kind": "teapot"}),
+    ],
+)
+def test_filters_that_cannot_be_are_refused(client, db, name, query):
+    assert client.get(reverse(name), query).status_code == 400
+
+
+@pytest.mark.parametrize("query", [{"before": "x"}, {"before": "\x00"}, {"before": ""}])
+def test_a_page_key_that_is_none_means_the_first_page(client, db, query):
+    assert client.get(reverse("runs"), query).status_code == 200

@@ -182,3 +182,8 @@ def test_a_run_can_be_submitted_again_from_its_page(client, member, study):
     run = Run.objects.get(pipeline="sft")
     form = client.get(reverse("run_new"), {"from": str(run.pk)}).context["form"]
     assert form.initial["dataset.id"] == spec.dataset.id
+
+
+def test_a_study_that_cannot_be_is_not_found(client, member):
+    client.force_login(member)
+    assert client.post(reverse("run_submit"), {"study": "\x00", "spec": "{}"}).status_code == 404
