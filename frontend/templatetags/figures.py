@@ -179,10 +179,15 @@ def flat(value: Any) -> list[tuple[str, str]]:
 
 def _plain(item: Any) -> str:
     if isinstance(item, list):
-        return ", ".join(map(str, item)) or "none"
+        return ", ".join(_listed(part) for part in item) or "none"
     if isinstance(item, bool):
         return "yes" if item else "no"
     return "not stated" if item is None else str(item) or "–"
+
+
+def _listed(part: Any) -> str:
+    """One item of a list: a GPU, say, as its facts side by side."""
+    return " · ".join(f"{name} {value}" for name, value in part.items()) if isinstance(part, Mapping) else str(part)
 
 
 @register.filter

@@ -56,3 +56,8 @@ def test_a_negative_number_stays_a_number():
     from frontend.views.studies import neutral
 
     assert neutral(-0.5) == -0.5
+
+
+def test_a_list_of_objects_reads_as_facts_side_by_side():
+    gpus = [{"name": "H100", "power_limit_w": 700}]
+    assert figures.flat({"gpus": gpus}) == [("gpus", "name H100 · power_limit_w 700")]
