@@ -51,7 +51,7 @@ def _run_harness(name: str, language_model: Any, tokenizer: Any) -> Score:
     result = lm_eval.simple_evaluate(
         model=HFLM(pretrained=language_model, tokenizer=tokenizer),
         tasks=[task],
-        task_manager=TaskManager(include_path=str(path.parent)),
+        task_manager=TaskManager(include_path=str(path.parent), include_defaults=False),
         apply_chat_template=True,
         bootstrap_iters=0,
     )
