@@ -86,23 +86,6 @@ def frontier_chart(placements: Sequence[Placement], *, energy_title: str = "Ener
     return figure
 
 
-def sparkline(placements: Sequence[Placement]) -> go.Figure:
-    """A tiny frontier without axes or words, for a list of studies."""
-    drawn = [p for p in placements if _drawable(p.point)]
-    _, joules_per_unit = energy_unit([p.point.energy_j for p in drawn])
-    figure = _figure("", "")
-    line = _step_line(drawn, joules_per_unit)
-    line.update(showlegend=False)
-    figure.add_trace(line)
-    xs, ys = _positions(drawn, joules_per_unit)
-    marker = {"size": 5, "color": PALETTE[0], "opacity": [1.0 if p.on_frontier else DIMMED for p in drawn]}
-    figure.add_trace(go.Scatter(x=xs, y=ys, mode="markers", marker=marker, hoverinfo="skip", showlegend=False))
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    figure.update_layout(height=60, margin={"l": 4, "r": 4, "t": 4, "b": 4}, showlegend=False)
-    return figure
-
-
 def stage_breakdown(bars: Sequence[Bar]) -> go.Figure:
     """Stacked bars of energy by stage. A bar with a part that was not measured says "incomplete" instead of a total."""
     totals = [sum(value for value in bar.parts_j.values() if value is not None) for bar in bars]

@@ -43,6 +43,16 @@ def sparkline(placements: Sequence[Placement]) -> Sparkline | None:
     return Sparkline(dots=dots, steps=_steps([dot for dot in dots if dot.on_frontier]))
 
 
+def power_line(curve: Sequence[Sequence[float]]) -> str:
+    """A running stage's power over time as the points of a polyline, from zero watts up; empty below two points."""
+    if len(curve) < 2:
+        return ""
+    end_s, top_w = curve[-1][0] or 1.0, max(watts for _, watts in curve) or 1.0
+    return " ".join(
+        f"{WIDTH * seconds / end_s:.1f},{HEIGHT - (HEIGHT - MARGIN) * watts / top_w:.1f}" for seconds, watts in curve
+    )
+
+
 def _scale(values: list[float], extent: float) -> dict[float, float]:
     low, high = min(values), max(values)
     inner = extent - 2 * MARGIN

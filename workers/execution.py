@@ -2,7 +2,6 @@
 
 import logging
 import os
-import platform
 import shutil
 import sys
 import uuid
@@ -66,8 +65,8 @@ def execute(job_id: uuid.UUID) -> None:
 
 
 def worker_name() -> str:
-    """Names this process in leases and attempts. Not shown outside the project."""
-    return f"{platform.node()}/{os.getpid()}"
+    """Names this process in leases and attempts: the host by its class, never by its name."""
+    return f"{environments.host_class()}/{os.getpid()}"
 
 
 def _host(ticket: Ticket, environment: Mapping[str, Any]) -> HostProfile:

@@ -13,6 +13,8 @@ from registry.services import jobs
 from registry.services.jobs import Ticket
 from stagemeter import Meter
 
+CURVE_POINTS = 200  # of the live power curve; a longer one is thinned by half
+
 
 class JobLost(Exception):
     """The job was cancelled, or its lease ran out and somebody else has it."""
@@ -26,6 +28,7 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self.lost = False
+        self._curve: list[list[float]] = []
         self.progress: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -56,10 +59,16 @@ class Heartbeat:
     def _figures(self) -> dict[str, Any]:
         live = self._meter.live()
         watts = [w for w in (live.gpu_power_w, live.cpu_power_w, live.ram_power_w) if w is not None]
+        power_w = sum(watts) if watts else None
+        if power_w is not None:
+            self._curve.append([round(live.duration_s, 1), round(power_w, 1)])
+        if len(self._curve) > CURVE_POINTS:
+            self._curve = self._curve[::2]
         return {
             "duration_s": live.duration_s,
             "energy_j": live.energy_j,
-            "power_w": sum(watts) if watts else None,
+            "power_w": power_w,
+            "curve": self._curve,
             "tokens": dict(live.tokens),
         }
 

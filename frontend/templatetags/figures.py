@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from frontend import sparkline as drawn
 from frontend.sparkline import Sparkline, sparkline
 from registry.accounting.frontier import Placement
 from registry.accounting.units import JOULES_PER_KWH
@@ -212,3 +213,9 @@ def field(form: Any, name: str) -> dict[str, Any]:
 def small_frontier(placements: tuple[Placement, ...]) -> dict[str, Sparkline | None]:
     """A frontier without axes, drawn without JavaScript."""
     return {"line": sparkline(placements)}
+
+
+@register.simple_tag
+def power_line(curve: list[list[float]] | None) -> str:
+    """The polyline of a running stage's power curve; empty while there is none."""
+    return drawn.power_line(curve or [])

@@ -14,7 +14,6 @@ from frontend.charts import (
     frontier_chart,
     gaps,
     power_curve,
-    sparkline,
     stage_breakdown,
 )
 from registry.accounting.breakeven import amortised_series
@@ -45,7 +44,6 @@ RUNS = [
 PLACED = frontier(points(RUNS, "full"))
 EVERY_FIGURE = {
     "frontier": frontier_chart(PLACED),
-    "sparkline": sparkline(PLACED),
     "breakdown": stage_breakdown([Bar(label="1B", parts_j={"student_training": 1e7})]),
     "amortisation": amortisation_curves([AmortisationCurve(label="KD 7B", pipeline="kd", points=[(1, 1e7), (2, 5e6)])]),
     "power": power_curve([PowerCurve(label="GPU 0", times_s=[0, 1, 2], power_w=[1, 2, 3], period_s=1)]),
@@ -65,7 +63,7 @@ def test_a_figure_has_no_background_and_no_colour_of_text(figure):
     assert "#fff" not in figure.to_json().lower()
 
 
-@pytest.mark.parametrize("draw", [frontier_chart, sparkline, stage_breakdown, amortisation_curves, power_curve])
+@pytest.mark.parametrize("draw", [frontier_chart, stage_breakdown, amortisation_curves, power_curve])
 def test_nothing_to_draw_is_an_empty_figure(draw):
     assert json.loads(draw([]).to_json())["layout"]
 
@@ -123,11 +121,6 @@ def test_small_energies_are_drawn_in_watt_hours():
     assert energy_unit([joules(0.05), None]) == ("Wh", 3600)
     assert energy_unit([joules(0.1)]) == ("kWh", 3_600_000)
     assert frontier_chart(frontier(points([run("tiny", 0.6, 0.5)], "full"))).layout.xaxis.title.text == "Energy (kWh)"
-
-
-def test_a_sparkline_has_no_axes_and_no_legend():
-    figure = sparkline(PLACED)
-    assert (figure.layout.xaxis.visible, figure.layout.yaxis.visible, figure.layout.showlegend) == (False, False, False)
 
 
 def test_bars_are_stacked_in_the_order_of_the_stages():
