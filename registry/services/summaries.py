@@ -4,9 +4,13 @@ Derived and rebuildable: the records are the truth, and `manage.py verify_ledger
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
+from uuid import UUID
 
+from django.db import transaction
 from django.db.models import QuerySet
 
 from registry.accounting.quality import QualityError, quality
@@ -17,8 +21,37 @@ OWN_ROLES = ("data", "teacher", "student", "evaluation")
 COMPONENTS = ("gpu", "cpu", "ram", "reported")
 
 
+_later: ContextVar[dict[UUID, Run] | None] = ContextVar("later", default=None)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Within, a run's sums are rebuilt once, at the end: a list of n records of one run costs n rebuilds else."""
+    waiting: dict[UUID, Run] = {}
+    token = _later.set(waiting)
+    try:
+        yield
+    finally:
+        _later.reset(token)
+    for key in sorted(waiting):
+        refresh(waiting[key])
+
+
+def changed(run: Run) -> None:
+    """Say that a run's records or scores have changed: its summary is rebuilt, now or at the end of `once`."""
+    waiting = _later.get()
+    if waiting is None:
+        refresh(run)
+    else:
+        waiting[run.pk] = run
+
+
+@transaction.atomic
 def refresh(run: Run) -> RunSummary:
     """Rebuild a run's summary from its records and scores."""
+    # Whoever else rebuilds it waits here, and then sees what this transaction wrote. No stronger lock: every record
+    # of the run holds a share of its key.
+    Run.objects.select_for_update(no_key=True).get(pk=run.pk)
     summary, _ = RunSummary.objects.update_or_create(run=run, defaults=rebuilt(run))
     summary.run = run  # so that `run.summary` is the new one
     return summary
@@ -29,14 +62,22 @@ def rebuilt(run: Run) -> dict[str, Any]:
     return summarise(run) | _quality(run)
 
 
+def refresh_kept(runs: QuerySet[Run]) -> None:
+    """Rebuild those of their summaries that are there: an artifact of theirs came or went, so what is missing changed."""
+    for run in runs.filter(summary__isnull=False):
+        refresh(run)
+
+
 def refresh_quality(run: Run) -> None:
     """Rebuild Q of `run`, and of every run that is measured against it."""
-    for dependent in [run, *Run.objects.filter(reference=run)]:
-        refresh(dependent)
+    for dependent in [run, *Run.objects.filter(reference=run).order_by("id")]:
+        changed(dependent)
 
 
+@transaction.atomic
 def refresh_production(artifact: Artifact) -> None:
     """Production energy: all energy of all attempts that made the artifact, in joules; `None` with a hole."""
+    Artifact.objects.select_for_update(no_key=True).get(pk=artifact.pk)  # as in `refresh`
     artifact.production_energy_j, artifact.production_missing = production(artifact)
     artifact.save(update_fields=["production_energy_j", "production_missing"])
 
@@ -107,7 +148,9 @@ def _holes(stages: list[Stage]) -> list[str]:
 def _missing_stages(run: Run, stages: list[Stage]) -> dict[str, list[str]]:
     """By role, the stages of the pipeline that have neither a completed record nor an artifact to stand for them."""
     recorded = {stage.kind for stage in stages if stage.status == "completed"}
-    used = set(run.uses.filter(artifact__status__in=["ready", "withdrawn"]).values_list("artifact__kind", flat=True))
+    # Withdrawn or found corrupt since, it was made and used all the same, and stays in the books.
+    unmade = [Artifact.Status.MAKING, Artifact.Status.FAILED]
+    used = set(run.uses.exclude(artifact__status__in=unmade).values_list("artifact__kind", flat=True))
     missing: dict[str, list[str]] = {}
     for kind in STAGES_OF_PIPELINE.get(run.pipeline, ("student_training",)):
         if kind not in recorded and OUTPUT_OF_STAGE[kind] not in used - {Artifact.Kind.STUDENT}:
