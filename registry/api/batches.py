@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from registry.api.errors import answer_to
 from registry.api.refusals import Refused, TooLarge
 from registry.api.serializers.batches import CREATED, REFUSED, SAME
+from registry.services import summaries
 from registry.services.ledger import Booked
 
 
@@ -42,11 +43,9 @@ def _many(batch: Batch, items: list[Any], *, atomic: bool) -> Response:
         raise TooLarge(f"A list may hold {settings.MAX_LIST_ITEMS:,} items, this one has {len(items):,}; split it.")
     # One transaction around the savepoints: the disk is asked once, not once an item.
     with transaction.atomic():
-        results, statuses = [], []
-        for index, item in enumerate(items):
-            status, result = _one(batch, item)
-            results.append({"index": index} | result)
-            statuses.append(status)
+        with summaries.once():
+            statuses, found = zip(*(_one(batch, item) for item in items), strict=True) if items else ((), ())
+        results = [{"index": index} | result for index, result in enumerate(found)]
         bad = [result for result in results if result["status"] == REFUSED]
         if atomic and bad:
             message = f"{len(bad)} of {len(items)} items cannot be booked, and so none was; 'results' names them."

@@ -69,7 +69,7 @@ def record_stage(
     if artifact is not None:
         summaries.refresh_production(artifact)
     if run is not None:
-        summaries.refresh(run)
+        summaries.changed(run)
     return Booked(stage, created=True)
 
 

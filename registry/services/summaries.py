@@ -63,8 +63,8 @@ def rebuilt(run: Run) -> dict[str, Any]:
 
 
 def refresh_kept(runs: QuerySet[Run]) -> None:
-    """Rebuild those of their summaries that are there: an artifact of theirs came or went, so what is missing changed."""
-    for run in runs.filter(summary__isnull=False):
+    """Rebuild the summaries that are there: an artifact of theirs came or went, so what they miss changed."""
+    for run in runs.filter(summary__isnull=False).order_by("id"):
         refresh(run)
 
 

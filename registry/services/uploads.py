@@ -57,8 +57,9 @@ def upload_run(*, actor: User | None, document: Mapping[str, Any], origin: str =
     accounts.require_role(actor, study.project, Membership.Role.SUBMITTER)
     run, created = _run(study, document["run"], actor, origin)
     _each(document, "artifacts", lambda item: _artifact(item, run, actor))
-    stages = _each(document, "stages", lambda item: _stage(item, run, actor, origin))
-    booked = _each(document, "scores", lambda item: _score(item, run, actor, origin))
+    with summaries.once():
+        stages = _each(document, "stages", lambda item: _stage(item, run, actor, origin))
+        booked = _each(document, "scores", lambda item: _score(item, run, actor, origin))
     run.reference = run.reference or _reference(run)
     run.simulated = any(stage.row.simulated for stage in stages) or run.simulated
     run.save(update_fields=["reference", "simulated"])

@@ -1,8 +1,10 @@
 """Stage records over REST."""
 
 from dataclasses import fields
+from threading import Thread
 
 import pytest
+from django.db import connections
 
 from registry.api.serializers.stages import StageRecordSerializer
 from registry.models import AuditEvent, Membership, Stage
@@ -204,3 +206,41 @@ def test_the_list_is_filtered(api, study):
     assert found(record_id="a", status="completed", simulated="false", origin="upload") == ["a"]
     assert found(started_after="2027-01-01T00:00:00Z") == []
     assert found(project=study.project.slug) == ["b", "a"]
+
+
+def test_a_list_rebuilds_a_run_s_sums_once(api, study, django_assert_max_num_queries):
+    run = scenes.add_run(study, external_id="mine")
+    with django_assert_max_num_queries(20 * 10 + 30):
+        api.post("stage-records/", [wire(record_id=f"r{number}", run_id="mine") for number in range(20)])
+    run.summary.refresh_from_db()
+    assert (run.summary.records, run.summary.student_energy_j) == (20, 22_000.0)
+
+
+def test_a_list_that_is_refused_leaves_the_sums_as_they_were(api, study):
+    run = scenes.add_run(study, external_id="mine")
+    api.post("stage-records/", wire(record_id="a", run_id="mine"))
+    api.post("stage-records/?atomic=1", [wire(record_id="b", run_id="mine"), wire(record_id="c", cpu_energy_j=-1)])
+    run.summary.refresh_from_db()
+    assert run.summary.records == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_records_of_one_run_that_come_at_the_same_moment_are_all_in_its_sums(transactional_db, api, study):
+    run = scenes.add_run(study, external_id="mine")
+
+    def send(sender):
+        try:
+            for number in range(3):
+                assert (
+                    api.post("stage-records/", wire(record_id=f"{sender}-{number}", run_id="mine")).status_code == 201
+                )
+        finally:
+            connections.close_all()
+
+    threads = [Thread(target=send, args=[sender]) for sender in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run.summary.refresh_from_db()
+    assert (run.summary.records, run.summary.student_energy_j) == (12, 13_200.0)
