@@ -173,6 +173,7 @@ def publish(*, artifact: Artifact) -> None:
     artifact.status, artifact.ready_at = Artifact.Status.READY, timezone.now()
     artifact.save(update_fields=["status", "ready_at"])
     summaries.refresh_production(artifact)
+    _tell_users(artifact)
     audit.record(actor=None, project=artifact.project, action="artifact ready", subject=artifact)
 
 
@@ -199,9 +200,11 @@ def mark_failed(*, artifact: Artifact, reason: str) -> None:
 
 def use(*, artifact: Artifact, run: Run, how: str, used_share: float | None = 1.0) -> ArtifactUse:
     """Note that `run` uses `artifact`; it is charged its production energy from now on."""
-    row, _ = ArtifactUse.objects.get_or_create(
+    row, created = ArtifactUse.objects.get_or_create(
         artifact=artifact, run=run, defaults={"how": how, "used_share": used_share}
     )
+    if created:
+        summaries.refresh_kept(Run.objects.filter(pk=run.pk))
     return row
 
 
@@ -218,7 +221,13 @@ def request_of(artifact: Artifact) -> ArtifactRequest:
 def _set_status(artifact: Artifact, status: str, actor: User | None, reason: str) -> None:
     artifact.status = status
     artifact.save(update_fields=["status"])
+    _tell_users(artifact)
     audit.record(actor=actor, project=artifact.project, action=f"artifact {status}", subject=artifact, reason=reason)
+
+
+def _tell_users(artifact: Artifact) -> None:
+    """Their summaries follow once this is committed: under locks taken here, two makers could wait for each other."""
+    transaction.on_commit(lambda: summaries.refresh_kept(Run.objects.filter(uses__artifact=artifact)))
 
 
 def _identity(request: ArtifactRequest) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from django.core.management import CommandError, call_command
 
 from registry.importers import paper
 from registry.models import Artifact, RunSummary
+from registry.services import runs, verification
+from tests.conftest import make_spec
+from tests.registry.test_runs import ready, work
 
 
 def _verify(*flags: str) -> str:
@@ -47,3 +50,16 @@ def test_a_summary_that_is_missing_is_rebuilt_by_fix(db):
         _verify()
     _verify("--fix")
     assert "Every figure" in _verify()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_ledger_that_workers_wrote_verifies_at_every_step(study, member, tmp_path, settings):
+    settings.ARTIFACT_URL = f"file://{tmp_path / 'artifacts'}"
+    maker = runs.submit(actor=member, study=study, spec=make_spec("kd"))
+    user_of_it = runs.submit(actor=member, study=study, spec=make_spec("kd", seed=1))
+    for run in (maker, user_of_it, maker.reference):
+        while run.jobs.filter(status="ready").exists():
+            work(ready(run), tmp_path)
+            assert [str(each) for each in verification.differences()] == []
+    user_of_it.refresh_from_db()
+    assert user_of_it.status == "finished" and user_of_it.summary.quality is not None
