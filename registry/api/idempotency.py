@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -26,6 +27,7 @@ from registry.services.ledger import body_digest
 
 HEADER = "Idempotency-Key"
 LIFETIME = timedelta(hours=24)
+FORGOTTEN_AT_ONCE = 10  # more than one, so that the table shrinks
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 View = Callable[..., Response]
@@ -62,7 +64,15 @@ def _once(key: str, request: Request, work: Callable[[], Response]) -> Response:
     # As the first answer was written: keys and times are texts in it.
     row.status, row.answer = response.status_code, json.loads(JSONRenderer().render(response.data))
     row.save(update_fields=["status", "answer"])
+    _forget()
     return response
+
+
+def _forget() -> None:
+    """Drop a few keys that are older than a day, found by the time in their own keys; leave those others are at."""
+    edge = UUID(int=int((timezone.now() - LIFETIME).timestamp() * 1000) << 80)
+    old = IdempotencyKey.objects.filter(pk__lt=edge).order_by("pk").select_for_update(skip_locked=True)
+    IdempotencyKey.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:FORGOTTEN_AT_ONCE])).delete()
 
 
 def _again(row: IdempotencyKey, digest: str) -> Response:

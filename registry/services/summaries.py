@@ -26,7 +26,7 @@ _later: ContextVar[dict[UUID, Run] | None] = ContextVar("later", default=None)
 
 @contextmanager
 def once() -> Iterator[None]:
-    """Within, a run's sums are rebuilt once, at the end: a list of n records of one run costs n rebuilds else."""
+    """Within, a run's sums are rebuilt once, at the end; otherwise a list of n of its records costs n rebuilds."""
     waiting: dict[UUID, Run] = {}
     token = _later.set(waiting)
     try:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from threading import Thread
+from uuid import UUID
 
 import pytest
 from django.db import connections
@@ -52,6 +53,13 @@ def test_a_key_is_forgotten_after_a_day(api, project):
     api.post("studies/", STUDY, **KEY)
     IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
     assert api.post("studies/", STUDY | {"slug": "another"}, **KEY).status_code == 201
+
+
+def test_old_keys_of_anybody_are_dropped_on_the_way(api, project, stranger):
+    yesterday = UUID(int=int((timezone.now() - timedelta(hours=25)).timestamp() * 1000) << 80)
+    IdempotencyKey.objects.create(id=yesterday, user=stranger, key="old", path="/", body_sha256="")
+    api.post("studies/", STUDY, **KEY)
+    assert [row.key for row in IdempotencyKey.objects.all()] == ["7d1c"]
 
 
 @pytest.mark.parametrize("key", ["", "a b", "é", "k" * 201, "a\x00"])
