@@ -23,7 +23,7 @@ GROUPS: tuple[tuple[str, str | Promise, str | Promise, str], ...] = (
 PRECISIONS = ("bf16", "fp32", "auto")
 CHOICES: dict[str, tuple[str, ...]] = {
     "pipeline": PIPELINES,
-    "teacher.precision": PRECISIONS,
+    "teacher.precision": PRECISIONS[:2],
     "student.precision": PRECISIONS,
     "training.precision": PRECISIONS,
     "training.optimizer": ("adafactor", "adamw"),

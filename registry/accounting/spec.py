@@ -182,7 +182,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "teacher.id": (bool, "a model id"),
     "student.id": (bool, "a model id"),
     "dataset.id": (bool, "a dataset id"),
-    "teacher.precision": (lambda v: v in ("bf16", "fp32", "auto"), "bf16, fp32 or auto"),
+    # Stated, never "auto": the same request must mean the same artifact on every host.
+    "teacher.precision": (lambda v: v in ("bf16", "fp32"), "bf16 or fp32"),
     "student.precision": (lambda v: v in ("bf16", "fp32", "auto"), "bf16, fp32 or auto"),
     "student.drop_layers": (lambda v: layer_block(v) is not False, 'empty or a block such as "10-19"'),
     "teacher.drop_layers": (lambda v: v == "", "empty: the teacher is taken whole"),

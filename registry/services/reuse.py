@@ -28,16 +28,21 @@ def lock_all(requests: Iterable[ArtifactRequest]) -> None:
         lock(request)
 
 
-def decide(
-    *, request: ArtifactRequest, project: Project, user: User | None, allow_regenerate: bool = False
-) -> Decision:
-    """Use, cut, wait or make, for a request out of `project`. Changes nothing."""
-    return reuse.decide(request, candidates(request, project, user), allow_regenerate=allow_regenerate)
+def decide(*, request: ArtifactRequest, project: Project, user: User | None, for_worker: bool = False) -> Decision:
+    """Use, cut, wait or make, for a request out of `project`. Changes nothing.
+
+    `for_worker`: leave out what was registered without its files, since a worker could not read it.
+    """
+    return reuse.decide(request, candidates(request, project, user, for_worker=for_worker))
 
 
-def candidates(request: ArtifactRequest, project: Project, user: User | None) -> list[Candidate]:
+def candidates(
+    request: ArtifactRequest, project: Project, user: User | None, *, for_worker: bool = False
+) -> list[Candidate]:
     """Artifacts of the kind that are ready or being made: the project's own, and shareable ones `user` may see."""
     rows = Artifact.objects.filter(kind=request.kind, status__in=[Artifact.Status.READY, Artifact.Status.MAKING])
+    if for_worker:
+        rows = rows.exclude(status=Artifact.Status.READY, storage_key="")
     seen = rows.filter(project=project) if user is None else rows.filter(_reach(project, user))
     return [
         Candidate(

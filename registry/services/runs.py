@@ -162,7 +162,7 @@ def _decide(stage: PlannedStage, study: Study, user: User | None) -> Decision:
         return Decision(action=MAKE, reason="Every run does this itself.")
     if stage.request is None:
         return Decision(action=scheduling.LATER, reason="Decided once the data is prepared and its rows are known.")
-    return reuse.decide(request=stage.request, project=study.project, user=user)
+    return reuse.decide(request=stage.request, project=study.project, user=user, for_worker=True)
 
 
 def _regenerated(

@@ -57,7 +57,7 @@ def apply(job: Job, decision: Decision, request: ArtifactRequest | None, actor: 
             licence=_licence(run, request.kind),
             name=_name(run, request.kind),
             actor=actor,
-            reason=reason,
+            reason=reason or _unheld(request, run),
         )
     elif decision.action in (USE, CUT, WAIT):
         job.artifact = Artifact.objects.get(pk=decision.artifact_id or "")
@@ -136,7 +136,7 @@ def _decide_again(job: Job) -> str:
         finish_run(job.run, Run.Status.FAILED, f"the rows that {job.kind} needs are still unknown after preparing")
         return job.status
     reuse.lock(request)
-    decision = reuse.decide(request=request, project=job.run.project, user=job.run.submitted_by)
+    decision = reuse.decide(request=request, project=job.run.project, user=job.run.submitted_by, for_worker=True)
     gone = job.artifact
     if decision.action == MAKE and gone is not None and gone.status == Artifact.Status.FAILED:
         _take_over(job, gone)
@@ -183,6 +183,13 @@ def _own(request: ArtifactRequest, run: Run) -> ArtifactRequest:
 
 def _licence(run: Run, kind: str) -> str:
     return licences.derived(RunSpec.from_dict(run.spec), of_teacher=kind != Artifact.Kind.PREPARED_DATASET)
+
+
+def _unheld(request: ArtifactRequest, run: Run) -> str:
+    """Why an artifact is made although one is registered: that one's files are elsewhere."""
+    same = Artifact.objects.filter(project=run.project, fingerprint=fingerprint(request), status=Artifact.Status.READY)
+    found = same.filter(storage_key="").first()
+    return "" if found is None else f"{found.name} is registered without its files, so no worker can read it."
 
 
 def _name(run: Run, kind: str) -> str:

@@ -215,3 +215,13 @@ def test_a_corrupt_artifact_is_not_offered(study, member, tmp_path):
     artifacts.mark_corrupt(artifact=Artifact.objects.get(kind="logit_cache"), reason="other bytes")
     again = runs.plan(user=member, study=study, spec=make_spec("kd", seed=1))
     assert [stage.decision.action for stage in again.stages if stage.decision] == ["use", "make", "make"]
+
+
+def test_an_artifact_registered_without_its_files_is_not_given_to_a_worker(study, owner, tmp_path):
+    spec = make_spec("kd")
+    request = runs.plan(user=owner, study=study, spec=spec).stages[1].planned.request
+    artifacts.register(actor=owner, project=study.project, request=request, name="theirs", production_energy_j=1.0)
+    run = runs.submit(actor=owner, study=study, spec=spec)
+    made = run.uses.get(artifact__kind="logit_cache")
+    assert made.how == "made"
+    assert "without its files" in made.artifact.regenerate_reason

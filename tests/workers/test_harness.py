@@ -48,9 +48,7 @@ def gsm8k(tmp_path, monkeypatch):
 def test_gsm8k_runs_over_a_local_task_file_beside_the_own_benchmarks(gsm8k):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lm-eval's own
-        scores = evaluate_suite(
-            tiny.model(), tiny.chat(), tiny.rows(6), _spec("gsm8k", "token_accuracy"), tiny.Notes()
-        )
+        scores = evaluate_suite(tiny.model(), tiny.chat(), tiny.rows(6), _spec("gsm8k", "token_accuracy"), tiny.Notes())
     assert [score.benchmark for score in scores] == ["gsm8k", "token_accuracy"]
     assert (scores[0].n, scores[0].shots, scores[0].metric) == (3, 0, "exact_match,flexible-extract")
     assert scores[0].harness_version.startswith("lm-eval ")
