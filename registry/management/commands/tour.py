@@ -21,6 +21,8 @@ class Command(BaseCommand):
         parser.add_argument("--dataset", help="a dataset's id: local rows or a hub's")
         parser.add_argument("--study", default=tour.SLUG, help="slug of the study; made if need be")
         parser.add_argument("--train-rows", type=int)
+        parser.add_argument("--evaluation-rows", type=int)
+        parser.add_argument("--suite", help="benchmarks, separated by commas: those that the rows can answer")
         parser.add_argument("--max-length", type=int, help="tokens of prompt and answer together")
         parser.add_argument("--max-steps", type=int, help="the training budget of every run")
         parser.add_argument("--user", default="demo", help="who submits")
@@ -41,10 +43,15 @@ class Command(BaseCommand):
 
 
 def _changed(spec: RunSpec, options: dict[str, Any]) -> RunSpec:
-    dataset = {"id": options["dataset"], "train_rows": options["train_rows"], "max_length": options["max_length"]}
-    training = {"max_steps": options["max_steps"]}
+    """The spec with what was given on the command line; what was not, stays the tour's."""
+    given = {name: value for name, value in options.items() if value is not None}
+    dataset = {"id": given["dataset"]} if "dataset" in given else {}
+    dataset |= {name: given[name] for name in ("train_rows", "evaluation_rows", "max_length") if name in given}
+    training = {name: given[name] for name in ("max_steps",) if name in given}
+    suite = {"suite": tuple(given["suite"].split(","))} if "suite" in given else {}
     return replace(
         spec,
-        dataset=replace(spec.dataset, **{name: value for name, value in dataset.items() if value}),
-        training=replace(spec.training, **{name: value for name, value in training.items() if value}),
+        dataset=replace(spec.dataset, **dataset),
+        training=replace(spec.training, **training),
+        evaluation=replace(spec.evaluation, **suite),
     )
