@@ -29,6 +29,6 @@ def token(owner, study, token_for):
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_no_request_breaks_anything(case, token):
     case.call_and_validate(headers={"Authorization": token}, checks=CHECKS)

@@ -54,7 +54,7 @@ def test_a_spec_may_stand_under_its_own_name(api, study):
 def cached(api, study):
     """A run whose logit cache is ready."""
     api.post("runs/", submission(study))
-    Artifact.objects.filter(kind="logit_cache").update(status="ready", production_energy_j=7.0)
+    Artifact.objects.filter(kind="logit_cache").update(status="ready", production_energy_j=7.0, storage_key="0" * 32)
     return Artifact.objects.get(kind="logit_cache")
 
 
