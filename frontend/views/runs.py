@@ -78,7 +78,8 @@ def curves(found: RunDetail) -> list[dict[str, Any]]:
 
 
 def _lines(record: Stage) -> list[PowerCurve]:
-    points = [pair for pair in record.extra.get("power_curve", []) if _is_sample(pair)]
+    curve = record.extra.get("power_curve")
+    points = [pair for pair in curve if _is_sample(pair)] if isinstance(curve, list) else []
     if len(points) < 2:
         return []
     times, watts = ([float(pair[i]) for pair in points] for i in (0, 1))

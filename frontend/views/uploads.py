@@ -79,6 +79,10 @@ def parse(content: str) -> list[dict[str, Any]]:
     items = document if isinstance(document, list) else [document]
     if len(items) > settings.MAX_LIST_ITEMS:
         raise Unreadable(_("More than %(limit)d items; split them.") % {"limit": settings.MAX_LIST_ITEMS})
+    try:
+        json.dumps(items, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise Unreadable(_("The text holds half of a surrogate pair, which is no character.")) from error
     if not items or not all(isinstance(item, dict) for item in items):
         raise Unreadable(_("Give JSON objects: one run document, or one or more records."))
     return items

@@ -42,7 +42,7 @@ def record_score(
         "judge": judge,
         "harness_version": harness_version,
     }
-    _check(values)
+    _check(values | {"score_id": score_id})
     digest = body_digest({**values, "run": str(run.pk)})
     identity = {name: values[name] for name in ("benchmark", "metric", "shots", "judge", "harness_version")}
     score_id = score_id or body_digest({**identity, "run": str(run.pk)})
@@ -57,16 +57,49 @@ def record_score(
     return Booked(score, created=True)
 
 
+# The columns' own limits; a text of more characters, or a larger count, would be the database's error.
+_TEXTS = {"benchmark": 100, "metric": 100, "judge": 200, "harness_version": 100, "score_id": 200}
+_COUNTS = {"n": 2**31 - 1, "shots": 2**15 - 1}
+LARGEST = 1e18
+
+
 def _check(values: dict[str, Any]) -> None:
-    problems = {}
-    if not values["benchmark"]:
-        problems["benchmark"] = "a score needs the name of its benchmark"
-    if not math.isfinite(values["value"]):
+    """Refuse what is no score, whoever brings it: a form, a document, REST or a worker."""
+    problems = _text_problems(values) | _count_problems(values)
+    if not _is_number(values["value"]):
         problems["value"] = f"{values['value']!r} is not a finite number"
-    if values["stderr"] is not None and not (math.isfinite(values["stderr"]) and values["stderr"] >= 0):
-        problems["stderr"] = f"{values['stderr']!r} is not a finite number of 0 or more"
+    stderr = values["stderr"]
+    if stderr is not None and not (_is_number(stderr) and stderr >= 0):
+        problems["stderr"] = f"{stderr!r} is not a finite number of 0 or more"
     if problems:
         raise Invalid(problems)
+
+
+def _text_problems(values: dict[str, Any]) -> dict[str, str]:
+    problems = {}
+    for name, limit in _TEXTS.items():
+        text = values[name]
+        if not isinstance(text, str) or len(text) > limit or not text.isprintable():
+            problems[name] = f"{text!a} is not a text of at most {limit} printable characters"
+    if values["benchmark"] == "":
+        problems["benchmark"] = "a score needs the name of its benchmark"
+    return problems
+
+
+def _count_problems(values: dict[str, Any]) -> dict[str, str]:
+    problems = {}
+    for name, largest in _COUNTS.items():
+        count = values[name]
+        if name == "n" and count is None:
+            continue
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= largest:
+            problems[name] = f"{count!r} is not a whole number from 0 to {largest}"
+    return problems
+
+
+def _is_number(value: object) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and math.isfinite(value) and abs(value) <= LARGEST
 
 
 def _same(existing: EvaluationScore, digest: str) -> EvaluationScore:

@@ -172,3 +172,10 @@ def test_a_file_that_is_too_large_is_refused(client, member, mine, settings):
     answer = client.post(reverse("upload"), {"file": file, "book": "1"})
     assert answer.status_code == 400
     assert "split it" in answer.content.decode()
+
+
+def test_half_a_surrogate_pair_in_an_upload_is_refused_with_a_sentence(client, member):
+    client.force_login(member)
+    answer = client.post(reverse("upload"), {"text": '{"study": "\\ud800", "run": {}}'})
+    assert answer.status_code == 400
+    assert "surrogate" in answer.content.decode()

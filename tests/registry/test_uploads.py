@@ -102,3 +102,16 @@ def test_an_artifact_that_an_upload_declares_carries_the_teachers_energy(study, 
     run = uploads.upload_run(actor=member, document=body).run
     assert run.summary.missing == {}
     assert run.uses.get().artifact.production_energy_j == 9e6
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("value", "0.5"), ("value", 1e300), ("n", "five"), ("shots", 10**6), ("benchmark", "b" * 101), ("stderr", [1])],
+)
+def test_a_score_of_the_wrong_type_or_size_is_refused_by_field(study, member, field, value):
+    body = document(study)
+    body["scores"][0][field] = value
+    with pytest.raises(Invalid) as refusal:
+        uploads.upload_run(actor=member, document=body)
+    assert list(refusal.value.problems) == [f"scores.0.{field}"]
+    assert Run.objects.count() == 0
