@@ -98,8 +98,9 @@ def _count_problems(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _is_number(value: object) -> bool:
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and math.isfinite(value) and abs(value) <= LARGEST
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and abs(value) <= LARGEST
 
 
 def _same(existing: EvaluationScore, digest: str) -> EvaluationScore:
