@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 
 from registry.accounting.quality import QualityError, quality
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
-from registry.models import Artifact, Run, RunSummary, Stage, StageReview
+from registry.models import Artifact, EvaluationScore, Run, RunSummary, Stage, StageReview
 
 OWN_ROLES = ("data", "teacher", "student", "evaluation")
 COMPONENTS = ("gpu", "cpu", "ram", "reported")
@@ -164,12 +164,23 @@ def _quality(run: Run) -> dict[str, Any]:
         suite = run.study.suite
         return {"quality": None, "missing_scores": [f"{benchmark} (teacher)" for benchmark in suite]}
     try:
-        result = quality(_scores(run), _scores(run.reference), run.study.suite)
+        result = quality(_scores(run, like=run.reference), _scores(run.reference), run.study.suite)
     except QualityError as error:
         return {"quality": None, "missing_scores": [str(error)]}
     return {"quality": result.q, "missing_scores": list(result.missing)}
 
 
-def _scores(run: Run) -> dict[str, float]:
-    """The newest value of each benchmark."""
-    return {score.benchmark: score.value for score in run.scores.order_by("id")}
+def _scores(run: Run, like: Run | None = None) -> dict[str, float]:
+    """The newest value of each benchmark; with `like`, of those taken in the same way as that run's newest."""
+    wanted = {} if like is None else {score.benchmark: score for score in like.scores.order_by("id")}
+    return {
+        score.benchmark: score.value
+        for score in run.scores.order_by("id")
+        if score.benchmark not in wanted or _comparable(score, wanted[score.benchmark])
+    }
+
+
+def _comparable(one: EvaluationScore, other: EvaluationScore) -> bool:
+    """Another metric, number of shots or judge is another score. A metric nobody stated may be any."""
+    same_metric = one.metric == other.metric or not one.metric or not other.metric
+    return same_metric and (one.shots, one.judge) == (other.shots, other.judge)

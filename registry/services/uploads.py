@@ -63,6 +63,8 @@ def upload_run(*, actor: User | None, document: Mapping[str, Any], origin: str =
     run.reference = run.reference or _reference(run)
     run.simulated = any(stage.row.simulated for stage in stages) or run.simulated
     run.save(update_fields=["reference", "simulated"])
+    if run.pipeline == TEACHER_REFERENCE:
+        _attach_waiting(run.study)
     summaries.refresh_quality(run)
     if created:
         audit.record(actor=actor, project=study.project, action="run uploaded", subject=run)
@@ -196,6 +198,13 @@ def _usable(key: str, actor: User | None) -> Artifact:
         return seen.get(pk=uuid.UUID(key))
     except (Artifact.DoesNotExist, ValueError) as error:
         raise Invalid({"use": f"{key!r} is no artifact you can see; look it up first"}) from error
+
+
+def _attach_waiting(study: Study) -> None:
+    """Measure against the teacher those runs that came before it."""
+    for waiting in study.runs.students().filter(reference=None):
+        waiting.reference = _reference(waiting)
+        waiting.save(update_fields=["reference"])
 
 
 def _reference(run: Run) -> Run | None:

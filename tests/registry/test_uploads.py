@@ -115,3 +115,16 @@ def test_a_score_of_the_wrong_type_or_size_is_refused_by_field(study, member, fi
         uploads.upload_run(actor=member, document=body)
     assert list(refusal.value.problems) == [f"scores.0.{field}"]
     assert Run.objects.count() == 0
+
+
+def test_a_student_that_came_before_its_teacher_gets_its_quality_with_the_teacher(study, member):
+    run = uploads.upload_run(actor=member, document=document(study)).run
+    uploads.upload_run(actor=member, document=reference(study))
+    assert Run.objects.get(pk=run.pk).summary.quality == pytest.approx(0.625)
+
+
+def test_a_score_taken_in_another_way_does_not_enter_quality(study, member):
+    uploads.upload_run(actor=member, document=reference(study))
+    body = document(study)
+    body["scores"].append({"benchmark": study.suite[0], "value": 0.9, "shots": 5})
+    assert uploads.upload_run(actor=member, document=body).run.summary.quality == pytest.approx(0.625)
