@@ -12,10 +12,12 @@ from transformers.utils.logging import disable_progress_bar
 from registry.accounting.spec import ModelSpec, layer_block
 from registry.workloads.catalogue import CHAT_TEMPLATE, SMOLLM2, model, smollm2_file
 from registry.workloads.rows import UnknownName, WorkloadError
+from workers.memory import keep_freed_memory
 from workers.storage import whole_folder
 
 HOME_VARIABLE = "STAGEMETER_HOME"
 disable_progress_bar()  # a worker's log is no terminal
+keep_freed_memory()
 # Processor features that make bf16 faster than fp32; without them it was measured 6 to 60 times slower.
 FAST_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
 CPUINFO = Path("/proc/cpuinfo")

@@ -19,8 +19,8 @@ from workers.losses import CrossEntropy, Loss
 from workers.models import autocast, resolve_precision
 from workers.stages.contract import Report
 
-# Label positions whose logits are held at once; above it the head runs in pieces that are computed again backwards.
-HEAD_CHUNK = 2048
+# Label positions whose logits live at once; with more, the head runs forward and backward piece by piece.
+HEAD_CHUNK = 512
 VALIDATION_ROWS = 64
 
 
