@@ -162,13 +162,8 @@ def _answer(answers: int, word: str) -> None:
         return
 
 
-def open_gpu(directory: Path) -> tuple[GpuSensor | None, list[dict[str, str]], bool]:
+def open_gpu() -> tuple[GpuSensor | None, list[dict[str, str]], bool]:
     """The GPU sensor, remarks, and whether GPU energy is expected of this host at all."""
-    replay = os.environ.get("STAGEMETER_REPLAY")
-    if replay:
-        from stagemeter.sensors.replay import ReplaySensor
-
-        return ReplaySensor.from_file(directory / replay), [], True
     from stagemeter.sensors.nvml import gpu_nodes, open_nvml
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -220,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage; the stage then stops its sampler
     log = Log(options.directory / LOG_NAME)
-    gpu, gpu_flags, expected = open_gpu(options.directory)
+    gpu, gpu_flags, expected = open_gpu()
     ticks: dict[str, float] = {}
     watch = Thread(target=lambda: ticks.update(tick_periods(gpu, WATCH_S) if gpu else {}))
     watch.start()

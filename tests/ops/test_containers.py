@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # Read by the web server's command line or at a desk, never set in a container.
 ELSEWHERE = {"HOST", "PORT", "STAGEMETER_DEBUG"}
 # The library's own, on hosts elsewhere, and those of other programs.
-LIBRARY = {"STAGEMETER_URL", "STAGEMETER_TOKEN", "STAGEMETER_SPOOL", "STAGEMETER_REPLAY", "STAGEMETER_SIMULATED"}
-FOREIGN = {"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "XDG_STATE_HOME"}
-# Sensors that are played back, in tests.
-FOR_TESTS = {"STAGEMETER_REPLAY", "STAGEMETER_SIMULATED"}
+LIBRARY = {"STAGEMETER_URL", "STAGEMETER_TOKEN", "STAGEMETER_SPOOL", "STAGEMETER_SIMULATED"}
+FOREIGN = {"CC", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH", "XDG_STATE_HOME"}
+# Set where sensors are simulated.
+FOR_TESTS = {"STAGEMETER_SIMULATED"}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A simulated GPU host, and a spool that knows this machine's processor already."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stagemeter.meter import Meter
-from stagemeter.sensors.replay import Waveform
+from stagemeter.simulation import Waveform, build, environment
 
 ROOT = Path(__file__).parents[2]
 SQUARE = ((0.0, 100.0), (0.3, 100.0), (0.3, 600.0), (0.7, 600.0))
@@ -19,38 +20,44 @@ SQUARE = ((0.0, 100.0), (0.3, 100.0), (0.3, 600.0), (0.7, 600.0))
 @pytest.fixture(scope="session")
 def nvml_folder(tmp_path_factory):
     """A folder with the simulated library, built once."""
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is needed to build the simulated NVML")
-    folder = tmp_path_factory.mktemp("nvml")
-    source = Path(__file__).with_name("simulated_nvml.c")
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run(["gcc", "-Wall", "-Werror", "-O1", "-shared", "-fPIC", "-o", library, source], check=True)
-    return folder
+    return build(tmp_path_factory.mktemp("nvml")).parent
 
 
 class SimulatedHost:
-    """Sets what the simulated library does, and knows what a meter must find."""
+    """Sets what the simulated library does, and knows what a meter must find.
+
+    To begin with, power has no delay and the counter moves every 100 ms. `set(PROFILE="hopper", TICK="")` and so on
+    changes that; an empty setting is the profile's own.
+    """
 
     def __init__(self, monkeypatch, folder, fault_file):
-        self._monkeypatch, self._fault_file = monkeypatch, fault_file
-        monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
+        self._monkeypatch, self._folder, self._fault_file = monkeypatch, folder, fault_file
+        for name in [name for name in os.environ if name.startswith("SIM_NVML_")]:
+            monkeypatch.delenv(name)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
         self.waveform(SQUARE)
+        self.set(PROFILE="ideal", TICK=0.1)
 
-    def waveform(self, points):
-        self.wave = Waveform(points)
-        self.set(WAVE=",".join(f"{t}:{w}" for t, w in points))
+    def waveform(self, points, phase_s=0.0):
+        self.wave = Waveform(tuple(points), phase_s)
+        self.set(WAVE=self.wave.text, PHASE=phase_s)
 
     def set(self, **settings):
-        for name, value in settings.items():
-            self._monkeypatch.setenv(f"SIM_NVML_{name}", str(value))
+        for name, value in environment(self._folder, self.wave, **settings).items():
+            self._monkeypatch.setenv(name, value)
 
-    def will_suffer(self, fault):
-        self.set(FAULT=fault, FAULT_FILE=self._fault_file)
+    def will_suffer(self, fault, *, in_s=None, device=""):
+        """Prepare a fault for `strike`, or for `in_s` seconds from now."""
+        self.set(FAULT=fault, FAULT_FILE=self._fault_file, FAULT_DEVICE=device)
+        if in_s is not None:
+            self.strike(in_s=in_s)
 
-    def strike(self):
+    def strike(self, *, in_s=0.0, for_s=""):
+        """The fault begins `in_s` seconds from now, and ends `for_s` seconds later, or never."""
+        start = time.monotonic() + in_s
         aside = self._fault_file.with_suffix(".new")
-        aside.write_text(str(time.monotonic()))
+        aside.write_text(f"{start!r} {start + for_s if for_s else ''}")
         aside.replace(self._fault_file)
 
     def visible(self, devices):
@@ -58,7 +65,7 @@ class SimulatedHost:
 
     def truth_j(self, start, end):
         """Exact energy of device 0 between two monotonic seconds."""
-        return self.wave.energy_j(end) - self.wave.energy_j(start)
+        return self.wave.between_j(start, end)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The meter on this very machine: real processes, CodeCarbon as installed."""
 
+import shutil
+import sys
 import time
 from datetime import datetime
 
@@ -144,8 +146,8 @@ def test_a_kind_of_ones_own_must_name_its_role(spool_dir):
 
 
 def test_a_sampler_that_cannot_begin_is_an_error_before_the_stage(spool_dir, monkeypatch):
-    monkeypatch.setenv("STAGEMETER_REPLAY", "/no/such/waveform.json")
-    with pytest.raises(MeterError, match="waveform"), Meter("evaluation", spool_dir=spool_dir, environment={}):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(MeterError, match="sampler"), Meter("evaluation", spool_dir=spool_dir, environment={}):
         pytest.fail("the block must not run")
 
 
