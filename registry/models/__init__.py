@@ -1,7 +1,7 @@
 """Tables. Everything here is read through selectors and written through services."""
 
 from registry.models.accounts import ApiToken, User
-from registry.models.artifacts import Artifact, ArtifactUse
+from registry.models.artifacts import SEARCHED, Artifact, ArtifactUse, RowSet, Words
 from registry.models.audit import AuditEvent, IdempotencyKey
 from registry.models.base import Origin
 from registry.models.hosts import Factor, HostProfile
@@ -11,6 +11,7 @@ from registry.models.scores import EvaluationScore
 from registry.models.stages import Stage, StageReview
 
 __all__ = [
+    "SEARCHED",
     "ApiToken",
     "Artifact",
     "ArtifactUse",
@@ -24,10 +25,12 @@ __all__ = [
     "Membership",
     "Origin",
     "Project",
+    "RowSet",
     "Run",
     "RunSummary",
     "Stage",
     "StageReview",
     "Study",
     "User",
+    "Words",
 ]

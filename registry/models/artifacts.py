@@ -1,12 +1,59 @@
 """Artifacts: outputs another run can use, and who used them."""
 
+from typing import TYPE_CHECKING, Self
+
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
-from registry.models.base import Origin, Owned
+from registry.models.base import Origin, Owned, OwnedQuerySet
 from registry.models.runs import Job, Run
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+    from registry.models.accounts import User
+
+
+SEARCHED = ("name", "kind", "teacher", "dataset", "licence")
+
+
+class Words(models.Func):
+    """The words of several text columns as a search vector: ids fall apart at slashes, dots and dashes."""
+
+    template = "to_tsvector('simple', regexp_replace(%(expressions)s, '[[:punct:][:space:]]+', ' ', 'g'))"
+    arg_joiner = " || ' ' || "
+    output_field = SearchVectorField()
+
+
+class RowSet(models.Model):
+    """The digests of a set of rows, kept once however many artifacts were made over them."""
+
+    sha256 = models.CharField(primary_key=True, max_length=64, help_text="Over the sorted digests, a line each.")
+    count = models.PositiveIntegerField()
+    digests = models.JSONField(help_text="Sorted, each once.")
+
+    class Meta:
+        # Finds the sets that hold some rows among thousands of sets.
+        indexes = [GinIndex(fields=["digests"], opclasses=["jsonb_path_ops"], name="rows_by_digest", fastupdate=False)]
+
+    def __str__(self) -> str:
+        return f"{self.count} rows"
+
+
+class ArtifactQuerySet(OwnedQuerySet["Artifact"]):
+    """Artifacts by who may see them."""
+
+    def visible_to(self, user: "User | AnonymousUser") -> Self:
+        """Those of visible projects, and those that were published to every project."""
+        if user.is_authenticated and user.is_superuser:
+            return self
+        mine = user.member_project_ids() if user.is_authenticated else []
+        shared = Q(sharing=Artifact.Sharing.SHARED) if user.is_authenticated else Q(pk__in=[])
+        return self.filter(Q(project__public=True) | Q(project__in=mine) | shared)
 
 
 class Artifact(Owned):
@@ -29,16 +76,31 @@ class Artifact(Owned):
         CORRUPT = "corrupt", "corrupt"
         WITHDRAWN = "withdrawn", "withdrawn"
 
+    class Sharing(models.TextChoices):
+        """Who may use it beside its own project."""
+
+        PROJECT = "project", "its project alone"
+        REQUEST = "request", "others are told that it exists, and may ask for it"
+        SHARED = "shared", "every project"
+
     kind = models.CharField(max_length=30, choices=Kind.choices)
     name = models.CharField(max_length=200)
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.MAKING)
     origin = models.CharField(max_length=20, choices=Origin.choices, default=Origin.WORKER)
     # What it is: everything that determines it.
-    fingerprint = models.CharField(max_length=64)
+    fingerprint = models.CharField(max_length=64, db_index=True)
     family = models.CharField(max_length=64, db_index=True)
     identity = models.JSONField(default=dict)
     capture = models.JSONField(default=dict)
-    row_digests = models.JSONField(default=list)
+    rows = models.ForeignKey(
+        RowSet,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="artifacts",
+        db_index=False,
+        help_text="The rows it was made over, as digests.",
+    )
     teacher = models.CharField(max_length=200, blank=True)
     dataset = models.CharField(max_length=200, blank=True)
     # What lies there.
@@ -47,11 +109,23 @@ class Artifact(Owned):
     bytes = models.BigIntegerField(null=True)
     content_sha256 = models.CharField(max_length=64, blank=True)
     meta = models.JSONField(default=dict)
+    # What may be done with it. `licence` holds what counts: derived, or narrowed by a curator with a note.
     licence = models.CharField(max_length=200, blank=True, help_text="SPDX expression.")
+    teacher_licence = models.CharField(max_length=200, blank=True, help_text="SPDX expression.")
+    dataset_licence = models.CharField(max_length=200, blank=True, help_text="SPDX expression.")
+    licence_name = models.CharField(max_length=200, blank=True, help_text="Of a custom licence.")
+    licence_link = models.URLField(max_length=500, blank=True, help_text="Where a custom licence can be read.")
+    licence_note = models.TextField(blank=True, help_text="Why a curator narrowed it.")
+    may_train = models.BooleanField(
+        null=True, blank=True, help_text="May its outputs train other models? Empty: nobody has said."
+    )
+    sharing = models.CharField(max_length=20, choices=Sharing.choices, default=Sharing.PROJECT)
     simulated = models.BooleanField(default=False)
     # What it cost: all energy of all attempts that made it.
     production_energy_j = models.FloatField(null=True)
     production_missing = models.JSONField(default=list)
+    evidence = models.JSONField(default=list, help_text="record_id of each stage record behind a stated energy.")
+    evidence_note = models.TextField(blank=True, help_text="Where a stated energy without records comes from.")
     made_by_run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.SET_NULL, related_name="made")
     maker_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="makes")
     regenerate_reason = models.TextField(blank=True, help_text="Why it was made although another existed.")
@@ -60,8 +134,19 @@ class Artifact(Owned):
     )
     ready_at = models.DateTimeField(null=True, blank=True)
 
+    objects = ArtifactQuerySet.as_manager()  # type: ignore[misc]  # narrows the parent's
+
     class Meta:
         ordering = ["-id"]
+        indexes = [
+            GinIndex(Words(*SEARCHED), name="artifact_words"),
+            models.Index(fields=["rows", "kind", "teacher"], name="artifact_by_rows"),
+            models.Index(fields=["project", "-id"], name="artifact_by_project"),
+            models.Index(fields=["-production_energy_j", "-id"], name="artifact_by_energy"),
+            models.Index(fields=["-bytes", "-id"], name="artifact_by_bytes"),
+            models.Index(fields=["name", "id"], name="artifact_by_name"),
+            models.Index(fields=["storage_key"], condition=~Q(storage_key=""), name="artifact_by_storage_key"),
+        ]
         constraints = [
             # The promise itself: without a stated reason there is one of each, made or being made.
             models.UniqueConstraint(
@@ -73,6 +158,11 @@ class Artifact(Owned):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def row_digests(self) -> list[str]:
+        """The digests of its rows, sorted; read `rows` along where several artifacts are listed."""
+        return [] if self.rows is None else list(self.rows.digests)
 
     def get_absolute_url(self) -> str:
         """The artifact's page."""

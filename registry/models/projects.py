@@ -30,6 +30,9 @@ class Project(models.Model):
     slug = models.SlugField(max_length=80, unique=True)
     name = models.CharField(max_length=200)
     public = models.BooleanField(default=False, help_text="Readable without a login.")
+    quota_bytes = models.BigIntegerField(
+        null=True, blank=True, help_text="Of artifact files; empty: what the installation's setting says."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProjectQuerySet.as_manager()

@@ -29,7 +29,7 @@ def visible(user: Reader) -> QuerySet[Artifact]:
     finished = Count("uses__run", filter=Q(uses__run__status=Run.Status.FINISHED), distinct=True)
     return (
         artifacts.select_related("project", "made_by_run")
-        .defer("row_digests", "manifest", "identity", "made_by_run__spec", "made_by_run__environment")
+        .defer("manifest", "identity", "made_by_run__spec", "made_by_run__environment")
         .annotate(finished_uses=finished)
         .order_by("-id")
     )
@@ -38,7 +38,7 @@ def visible(user: Reader) -> QuerySet[Artifact]:
 def detail(key: UUID, user: Reader) -> ArtifactDetail | None:
     """The artifact's page, or `None` where it is not there or not for `user` to see."""
     artifacts: QuerySet[Artifact] = Artifact.objects.visible_to(user)
-    artifact = artifacts.select_related("project", "made_by_run", "created_by").filter(pk=key).first()
+    artifact = artifacts.select_related("project", "made_by_run", "created_by", "rows").filter(pk=key).first()
     if artifact is None:
         return None
     uses = _uses(artifact, user)
@@ -87,7 +87,7 @@ def _same(artifact: Artifact, user: Reader) -> tuple[Artifact, ...]:
     """Others of the same fingerprint: made again for a reason, or elsewhere."""
     others: QuerySet[Artifact] = Artifact.objects.visible_to(user)
     found = others.filter(fingerprint=artifact.fingerprint).exclude(pk=artifact.pk)
-    return tuple(found.defer("row_digests", "manifest", "identity"))
+    return tuple(found.defer("manifest", "identity"))
 
 
 def _status_reason(artifact: Artifact) -> str:

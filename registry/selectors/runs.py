@@ -113,7 +113,7 @@ def detail(key: UUID, user: Reader) -> RunDetail | None:
         figures=figures,
         charged=charge(figures, FULL),
         stages=_stages(run),
-        uses=tuple(run.uses.select_related("artifact").defer("artifact__row_digests", "artifact__manifest")),
+        uses=tuple(run.uses.select_related("artifact").defer("artifact__manifest")),
         scores=_scores(run, run.study),
     )
 
@@ -121,7 +121,7 @@ def detail(key: UUID, user: Reader) -> RunDetail | None:
 def _stages(run: Run) -> tuple[StageView, ...]:
     """In the order of the jobs; records of kinds that no job planned (uploads) follow in the order of time."""
     attempts = Prefetch("attempts", Attempt.objects.order_by("number"))
-    jobs = list(run.jobs.select_related("artifact").defer("artifact__row_digests").prefetch_related(attempts))
+    jobs = list(run.jobs.select_related("artifact").prefetch_related(attempts))
     found = Stage.objects.filter(standing_records(), run=run)
     records = sorted(found, key=lambda record: (record.started_at, _place(record.kind), record.pk))
     by_kind: dict[str, list[Stage]] = {}

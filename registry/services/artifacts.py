@@ -14,7 +14,7 @@ from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest
 from registry.models import Artifact, ArtifactUse, Job, Membership, Origin, Project, Run, User
-from registry.services import accounts, audit, licences, reuse, summaries
+from registry.services import accounts, audit, licences, reuse, rowsets, summaries
 from registry.services.errors import Conflict, Invalid
 
 SHARED_KINDS = (Artifact.Kind.PREPARED_DATASET, Artifact.Kind.LOGIT_CACHE, Artifact.Kind.SYNTHETIC_DATASET)
@@ -164,8 +164,8 @@ def store(*, artifact: Artifact, folder: Path, meta: Mapping[str, Any], row_dige
     artifact.content_sha256 = storage.digest_of(files)
     artifact.meta = dict(meta)
     # What was asked for stands, over-long rows included: the next run asks for the same and must find it.
-    artifact.row_digests = artifact.row_digests or list(row_digests)
-    artifact.save(update_fields=["storage_key", "manifest", "bytes", "content_sha256", "meta", "row_digests"])
+    artifact.rows = artifact.rows or rowsets.of(row_digests or ())
+    artifact.save(update_fields=["storage_key", "manifest", "bytes", "content_sha256", "meta", "rows"])
 
 
 def publish(*, artifact: Artifact) -> None:
@@ -238,7 +238,7 @@ def _identity(request: ArtifactRequest) -> dict[str, Any]:
         "family": family(request),
         "identity": identity,
         "capture": dict(request.capture),
-        "row_digests": list(request.row_digests),
+        "rows": rowsets.of(request.row_digests),
         "teacher": teacher.get("id", "") if isinstance(teacher, dict) else "",
         "dataset": dataset.get("id", "") if isinstance(dataset, dict) else "",
     }

@@ -54,7 +54,7 @@ def candidates(
             status=row.status,
             production_energy_j=row.production_energy_j,
         )
-        for row in seen.order_by("-id")
+        for row in seen.select_related("rows").order_by("-id")
         if row.project_id == project.pk or licences.allows_sharing(row.licence)
     ]
 
