@@ -11,6 +11,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from frontend.forms import LookupForm
+from frontend.views import pasted
+from frontend.views.pasted import Unreadable
 from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import fingerprint
 from registry.accounting.plan import artifact_request
@@ -22,10 +24,6 @@ from registry.models import Artifact, Project, Study, User
 from registry.services import reuse
 from registry.workloads import catalogue
 from registry.workloads.rows import WorkloadError
-
-
-class Unreadable(ValueError):
-    """A request that says nothing; the message names the way out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +67,13 @@ def read(content: str) -> list[ArtifactRequest]:
 
     Raises `Unreadable`, `SpecError`, `WorkloadError`.
     """
-    try:
-        document = json.loads(content, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise Unreadable(_("This is no JSON: %(error)s") % {"error": error}) from error
+    document = pasted.read(content)
     if not isinstance(document, dict):
         raise Unreadable(_("Give one JSON object: a run's spec, or an artifact request with kind and identity."))
     spec = document.get("spec", document)
     if isinstance(spec, dict) and "pipeline" in spec:
         return _of_spec(RunSpec.from_dict(spec))
     return [_of_request(document)]
-
-
-def refuse(name: str) -> Any:
-    """NaN and the infinities, which Python reads and JSON does not know. Raises `ValueError`."""
-    raise ValueError(f"{name} is no number JSON knows")
 
 
 def _of_spec(spec: RunSpec) -> list[ArtifactRequest]:

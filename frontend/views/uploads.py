@@ -1,6 +1,5 @@
 """Upload: records or a whole run, through the same services as REST, looked at first if wished."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from frontend.forms import UploadForm
-from frontend.views.lookup import refuse
+from frontend.views import pasted
+from frontend.views.pasted import Unreadable
 from registry.models import Origin, Project, Run, Study, User
 from registry.selectors import home
 from registry.services import ledger
@@ -21,10 +21,6 @@ from registry.services.errors import Invalid, ServiceError
 from registry.services.uploads import upload_run
 from stagemeter.errors import RecordError
 from stagemeter.records import StageRecord, total_energy
-
-
-class Unreadable(ValueError):
-    """A file that is neither a run document nor records; the message says at which line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,33 +68,25 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 def parse(content: str) -> list[dict[str, Any]]:
     """The objects of a JSON document, a JSON list or NDJSON lines. Raises `Unreadable`."""
-    try:
-        document = json.loads(content, parse_constant=refuse)
-    except (ValueError, RecursionError) as whole:
-        document = _lines(content, whole)
+    lines = [(number, text.strip()) for number, text in enumerate(content.split("\n"), 1) if text.strip()]
+    # No single JSON value has a line that ends one object followed by a line that begins another.
+    if len(lines) > 1 and lines[0][1].endswith("}") and lines[1][1].startswith("{"):
+        document = [_line(number, text) for number, text in lines]
+    else:
+        document = pasted.read(content)
     items = document if isinstance(document, list) else [document]
     if len(items) > settings.MAX_LIST_ITEMS:
         raise Unreadable(_("More than %(limit)d items; split them.") % {"limit": settings.MAX_LIST_ITEMS})
-    try:
-        json.dumps(items, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise Unreadable(_("The text holds half of a surrogate pair, which is no character.")) from error
     if not items or not all(isinstance(item, dict) for item in items):
         raise Unreadable(_("Give JSON objects: one run document, or one or more records."))
     return items
 
 
-def _lines(content: str, whole: Exception) -> list[Any]:
-    lines = [line for line in content.splitlines() if line.strip()]
-    if len(lines) < 2:
-        raise Unreadable(_("This is no JSON: %(error)s") % {"error": whole}) from whole
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            found.append(json.loads(line, parse_constant=refuse))
-        except (ValueError, RecursionError) as error:
-            raise Unreadable(_("Line %(number)d is no JSON: %(error)s") % {"number": number, "error": error}) from error
-    return found
+def _line(number: int, line: str) -> Any:
+    try:
+        return pasted.read(line)
+    except Unreadable as error:
+        raise Unreadable(_("Line %(number)d: %(error)s") % {"number": number, "error": error}) from error
 
 
 def take(items: list[dict[str, Any]], *, user: Any, study: Study | None, keep: bool) -> Outcome:

@@ -71,12 +71,14 @@ def test_a_request_for_one_artifact_is_answered_too(client, member, study, cache
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ("{", "This is no JSON"),
+        ("{", "The body is no JSON"),
         ("[]", "Give one JSON object"),
         ('{"kind": "logit_cache"}', "An artifact request has kind"),
         ('{"kind": "logit_cache", "identity": {}, "row_digests": [1]}', "list of texts"),
         ('{"kind": "anything", "identity": {}}', "one of logit_cache"),
-        ('{"kind": "logit_cache", "identity": {"a": NaN}}', "NaN is no number"),
+        ('{"kind": "logit_cache", "identity": {"a": NaN}}', "NaN is no JSON number"),
+        ('{"kind": "logit_cache", "kind": "logit_cache"}', "'kind' stands twice"),
+        ('{"kind": "logit_cache", "identity": {"a": 1e999}}', "1e999 is beyond every number"),
         ('{"pipeline": "kd"}', "this field is required"),
         (tour(20, "sft").to_dict(), "needs nothing from a teacher"),
         (paper("1B", "kd").to_dict(), "Nobody has read the rows"),
@@ -122,6 +124,22 @@ def test_records_come_as_lines_of_a_file_and_bad_ones_are_named(client, member, 
     assert Stage.objects.count() == 1
 
 
+@pytest.mark.parametrize("between", ["\n", "\r\n", "\n\n  "])
+def test_lines_may_be_set_apart_and_hold_any_character(client, member, mine, between):
+    records = [make_record(name="one\u2028line").to_dict(), make_record().to_dict()]
+    text = between.join(json.dumps(record, ensure_ascii=False) for record in records)
+    client.force_login(member)
+    answer = client.post(reverse("upload"), {"text": text, "study": mine.slug, "book": "1"})
+    assert [line.status for line in answer.context["outcome"].lines] == ["new", "new"]
+
+
+def test_a_document_written_over_many_lines_is_one_document(client, member, mine):
+    text = json.dumps(make_record(devices=({"uuid": "GPU-1"}, {"uuid": "GPU-2"})).to_dict(), indent=1)
+    client.force_login(member)
+    answer = client.post(reverse("upload"), {"text": text, "study": mine.slug, "book": "1"})
+    assert [line.status for line in answer.context["outcome"].lines] == ["new"]
+
+
 def test_records_without_a_study_or_a_run_have_nowhere_to_go(client, member, mine):
     client.force_login(member)
     answer = client.post(reverse("upload"), {"text": json.dumps(make_record().to_dict()), "book": "1"})
@@ -132,10 +150,14 @@ def test_records_without_a_study_or_a_run_have_nowhere_to_go(client, member, min
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("not json", "This is no JSON"),
-        ('{"a": 1}\nnot json', "Line 2 is no JSON"),
+        ("not json", "The body is no JSON"),
+        ('{"a": 1}\nnot json', "line 2 column 1"),
+        ('{"a": 1}\n\n{"a": 1}\n{"a": ', "Line 4: "),
+        ('{"a": 1}\n{"a": 1, "a": 2}', "Line 2: This cannot be read: The body is no JSON: the key 'a' stands twice"),
         ("[1, 2]", "Give JSON objects"),
-        ('{"cpu_energy_j": NaN}', "NaN is no number"),
+        ('{"cpu_energy_j": NaN}', "NaN is no JSON number"),
+        ('{"cpu_energy_j": 1, "cpu_energy_j": 2}', "'cpu_energy_j' stands twice"),
+        ('{"trained_tokens": 99999999999999999999}', "beyond 64 bits"),
     ],
 )
 def test_what_is_no_upload_is_said(client, member, mine, text, sentence):
