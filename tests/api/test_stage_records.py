@@ -150,6 +150,14 @@ def test_atomic_is_0_or_1(api, project):
     assert api.post("stage-records/?atomic=yes", []).status_code == 400
 
 
+@pytest.mark.parametrize("address", ["stage-records/", "scores/"])
+def test_a_misspelt_parameter_is_refused_by_name_and_books_nothing(api, address):
+    response = api.post(address + "?atomc=1", [wire(record_id="a")])
+    assert response.status_code == 400
+    assert response.json()["error"]["fields"] == {"atomc": ["unknown parameter; known here: atomic"]}
+    assert not Stage.objects.exists()
+
+
 def test_a_record_of_a_run_is_found_by_the_uploaders_name_for_it(api, study):
     run = scenes.add_run(study, external_id="mine")
     response = api.post("stage-records/", wire(run_id="mine", study=study.slug))
