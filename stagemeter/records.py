@@ -256,10 +256,21 @@ def _json_problems(record: StageRecord) -> dict[str, str]:
     for name in ("devices", "flags"):
         if not all(isinstance(item, dict) for item in getattr(record, name)):
             problems[name] = "each item must be an object"
+    if "devices" not in problems:
+        problems |= _device_problems(record.devices)
     for name in ("environment", "meter", "extra", "devices", "flags"):
         if name not in problems and not _is_storable(getattr(record, name)):
             problems[name] = "holds something JSON cannot carry: NaN, an infinity, a null character or half a character"
     return problems
+
+
+def _device_problems(devices: tuple[dict[str, Any], ...]) -> dict[str, str]:
+    """A device's energy follows the rules of a component's: finite, not negative, `None` if not measured."""
+    for device in devices:
+        energy_j = device.get("energy_j")
+        if energy_j is not None and not (_is_number(energy_j) and 0 <= energy_j <= LARGEST_FIGURE):
+            return {"devices": f"an energy_j of {_short(energy_j)} is no number of joules from 0 to {LARGEST_FIGURE:g}"}
+    return {}
 
 
 def _short(value: object) -> str:
@@ -314,6 +325,8 @@ def _bound_problems(record: StageRecord) -> dict[str, str]:
             problems[f"{component}_energy_upper_j"] = f"{upper!r} is below the figure {value!r}"
     if record.coverage is not None and record.coverage > 1:
         problems["coverage"] = f"{record.coverage!r} is above 1"
+    if record.parent_id == record.record_id:
+        problems["parent_id"] = "a record is no part of itself, and its energy would be in no sum; leave it out"
     if record.rank >= record.world_size:
         problems["rank"] = f"{record.rank} is not below world_size {record.world_size}"
     return problems

@@ -88,6 +88,12 @@ def test_the_role_follows_from_a_known_kind():
         ("cpu_energy_upper_j", 39.0),
         ("gpu_energy_lower_j", 1.0),
         ("gpu_energy_j", 5.0),
+        ("devices", [{"energy_j": -1.0}]),
+        ("devices", [{"energy_j": "12"}]),
+        ("devices", [{"energy_j": True}]),
+        ("devices", [{"uuid": "GPU-1", "energy_j": 5.0}, {"uuid": "GPU-2", "energy_j": float("nan")}]),
+        pytest.param("devices", [{"energy_j": 10**400}], id="devices-hundreds of digits"),
+        ("devices", [5]),
         ("environment", []),
         ("environment", {"x": float("nan")}),
         ("extra", {"x": "\x00"}),
@@ -102,6 +108,15 @@ def test_what_cannot_be_true_is_refused_under_its_own_name(field, value):
     found = problems(**{field: value})
     assert field in found
     assert all(isinstance(text, str) and text.isprintable() for text in found.values())
+
+
+def test_a_record_is_no_part_of_itself():
+    assert list(problems(record_id="a", parent_id="a")) == ["parent_id"]
+
+
+@pytest.mark.parametrize("energy_j", [None, 0, 12.5])
+def test_a_device_may_say_its_energy_or_that_it_was_not_measured(energy_j):
+    assert StageRecord.from_dict(body(devices=[{"uuid": "GPU-1", "energy_j": energy_j}])).devices
 
 
 def test_every_missing_field_is_named_at_once():
