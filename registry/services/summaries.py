@@ -19,6 +19,7 @@ from registry.models import Artifact, EvaluationScore, Run, RunSummary, Stage, S
 
 OWN_ROLES = ("data", "teacher", "student", "evaluation")
 COMPONENTS = ("gpu", "cpu", "ram", "reported")
+_OF_ORPHANS = ("role", "kind", "parent_id")  # the columns that name one
 
 
 _later: ContextVar[dict[UUID, Run] | None] = ContextVar("later", default=None)
@@ -100,6 +101,8 @@ def summarise(run: Run) -> dict[str, Any]:
     """The columns of the summary, from the run's own root records: those that worked at no shared artifact."""
     stages = _standing(Stage.objects.filter(run=run, artifact=None))
     missing = _missing_stages(run, stages)
+    for role, hole in _orphans(run):
+        missing.setdefault(role, []).append(hole)
     values: dict[str, Any] = {}
     for role in OWN_ROLES:
         ours = [stage for stage in stages if stage.role == role]
@@ -119,10 +122,37 @@ def summarise(run: Run) -> dict[str, Any]:
     }
 
 
-def _standing(stages: Any) -> list[Stage]:
+def _standing(stages: QuerySet[Stage]) -> list[Stage]:
     """Root records that nobody has withdrawn."""
+    return list(_counted(stages).filter(parent_id="").order_by("id"))
+
+
+def _counted(stages: QuerySet[Stage]) -> QuerySet[Stage]:
     withdrawn = StageReview.objects.filter(verdict=StageReview.Verdict.WITHDRAWN).values("stage_id")
-    return list(stages.filter(parent_id="").exclude(pk__in=withdrawn).exclude(role="prerun").order_by("id"))
+    return stages.exclude(pk__in=withdrawn).exclude(role="prerun")
+
+
+def _orphans(run: Run) -> list[tuple[str, str]]:
+    """Role and hole of each nested record that leads to no root of the run: its energy is in no sum."""
+    nested = list(_counted(run.stages.filter(artifact=None)).exclude(parent_id="").order_by("id").only(*_OF_ORPHANS))
+    if not nested:
+        return []
+    parents = dict(run.stages.values_list("record_id", "parent_id"))
+    return [
+        (part.role, f"{part.kind}: the record {part.parent_id} that it is a part of")
+        for part in nested
+        if not _leads_to_a_root(part.parent_id, parents)
+    ]
+
+
+def _leads_to_a_root(record_id: str, parents: dict[str, str]) -> bool:
+    seen = set()
+    while record_id in parents and record_id not in seen:
+        if not parents[record_id]:
+            return True
+        seen.add(record_id)
+        record_id = parents[record_id]
+    return False  # not here (yet), or a ring
 
 
 def _total(stages: list[Stage]) -> float | None:
