@@ -6,10 +6,11 @@ Idempotent: the same document again changes nothing; a longer one (a stage more)
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
+from django.db.models import Max, Min
 
 from registry.accounting.stages import TEACHER_REFERENCE
 from registry.models import Artifact, ArtifactUse, EvaluationScore, Membership, Origin, Run, Stage, Study, User
@@ -31,6 +32,7 @@ _TEXTS = {
     "hardware_class": 200,
 }
 _REQUIRED = ("external_id", "pipeline", "student")
+_OPTIONAL = ("environment", "configuration")
 _SCORE_FIELDS = ("score_id", "benchmark", "metric", "value", "stderr", "n", "shots", "judge", "harness_version")
 _KEYS = ("schema_version", "study", "run", "stages", "scores", "artifacts")
 
@@ -62,7 +64,8 @@ def upload_run(*, actor: User | None, document: Mapping[str, Any], origin: str =
         booked = _each(document, "scores", lambda item: _score(item, run, actor, origin))
     run.reference = run.reference or _reference(run)
     run.simulated = any(stage.row.simulated for stage in stages) or run.simulated
-    run.save(update_fields=["reference", "simulated"])
+    run.started_at, run.finished_at = _span(run)
+    run.save(update_fields=["reference", "simulated", "started_at", "finished_at"])
     if run.pipeline == TEACHER_REFERENCE:
         _attach_waiting(run.study)
     summaries.refresh_quality(run)
@@ -100,12 +103,11 @@ def _run(study: Study, values: Mapping[str, Any], actor: User | None, origin: st
     facts = {name: values.get(name, "") for name in _TEXTS} | {"seed": values.get("seed", 0)}
     existing = Run.objects.filter(project=study.project, external_id=facts["external_id"]).first()
     if existing is not None:
-        _same_run(existing, study, facts)
+        _same_run(existing, study, facts | {name: values[name] for name in _OPTIONAL if name in values})
         return existing, False
     configuration = values.get("configuration") or body_digest(
         {name: facts[name] for name in ("pipeline", "student", "student_size", "teacher")}
     )
-    now = timezone.now()
     run = Run.objects.create(
         project=study.project,
         study=study,
@@ -114,15 +116,13 @@ def _run(study: Study, values: Mapping[str, Any], actor: User | None, origin: st
         environment=dict(values.get("environment", {})),
         configuration=configuration,
         submitted_by=actor,
-        started_at=now,
-        finished_at=now,
         **facts,
     )
     return run, True
 
 
 def _check_run(values: Mapping[str, Any]) -> None:
-    known = (*_TEXTS, "seed", "environment", "configuration")
+    known = (*_TEXTS, "seed", *_OPTIONAL)
     problems = {f"run.{k}": f"unknown field; known here: {', '.join(known)}" for k in values.keys() - set(known)}
     for name, limit in _TEXTS.items():
         value = values.get(name, "")
@@ -198,6 +198,12 @@ def _usable(key: str, actor: User | None) -> Artifact:
         return seen.get(pk=uuid.UUID(key))
     except (Artifact.DoesNotExist, ValueError) as error:
         raise Invalid({"use": f"{key!r} is no artifact you can see; look it up first"}) from error
+
+
+def _span(run: Run) -> tuple[datetime | None, datetime | None]:
+    """From the first stage's start to the last one's end; `None` for a run without stages."""
+    span = run.stages.aggregate(start=Min("started_at"), end=Max("ended_at"))
+    return span["start"], span["end"]
 
 
 def _attach_waiting(study: Study) -> None:

@@ -1,5 +1,7 @@
 """Whole runs uploaded in one document."""
 
+from datetime import timedelta
+
 import pytest
 
 from registry.models import Run, Stage
@@ -75,6 +77,39 @@ def test_another_run_under_the_same_external_id_is_refused(study, member):
     uploads.upload_run(actor=member, document=document(study))
     with pytest.raises(Conflict, match="pipeline"):
         uploads.upload_run(actor=member, document=document(study, pipeline="kd"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("environment", {"torch": "2.14.0"}), ("environment", {}), ("configuration", "other")]
+)
+def test_the_same_run_from_another_environment_or_configuration_is_refused(study, member, field, value):
+    facts = {"environment": {"torch": "2.13.0"}, "configuration": "mine"}
+    uploads.upload_run(actor=member, document=document(study, **facts))
+    with pytest.raises(Conflict, match=field):
+        uploads.upload_run(actor=member, document=document(study, **facts | {field: value}))
+    assert Run.objects.get().environment == {"torch": "2.13.0"}
+
+
+def test_a_run_sent_again_without_its_environment_is_the_same_run(study, member):
+    uploads.upload_run(actor=member, document=document(study, environment={"torch": "2.13.0"}, configuration="mine"))
+    assert not uploads.upload_run(actor=member, document=document(study)).created
+
+
+def test_a_run_lasts_from_its_first_stage_to_its_last_and_grows_with_a_longer_document(study, member):
+    body = document(study)
+    start = make_record().started_at
+    first = uploads.upload_run(actor=member, document=body).run
+    assert (first.started_at, first.finished_at) == (start, start + timedelta(seconds=60))
+    later = start + timedelta(hours=1)
+    body["stages"].append(stage("evaluation", started_at=later, ended_at=later + timedelta(seconds=60)))
+    uploads.upload_run(actor=member, document=body)
+    run = Run.objects.get()
+    assert (run.started_at, run.finished_at) == (start, later + timedelta(seconds=60))
+
+
+def test_a_run_without_stages_has_no_times(study, member):
+    run = uploads.upload_run(actor=member, document=document(study) | {"stages": []}).run
+    assert (run.started_at, run.finished_at) == (None, None)
 
 
 def test_a_stranger_sees_no_study_to_upload_to(study, stranger):
