@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from frontend.forms import PresetForm, RunForm, flattened
 from registry.accounting.presets import PRESETS, paper
+from registry.accounting.reuse import MAKE
 from registry.accounting.spec import RunSpec, SpecError
 from registry.accounting.stages import PIPELINES, SFT
 from registry.models import Run, Study, User
@@ -73,6 +74,8 @@ def submit(request: HttpRequest) -> HttpResponse:
         status = 409 if isinstance(error, Conflict) else 403
         return _plan_page(request, study, spec, refusal=str(error), status=status)
     except Invalid as error:
+        if reason_wanted := error.problems.get("regenerate_reason"):
+            return _plan_page(request, study, spec, refusal=str(reason_wanted), status=400)
         return render(request, "400.html", {"problems": error.problems}, status=400)
     return redirect(run)
 
@@ -132,7 +135,7 @@ def _plan_page(request: HttpRequest, study: Study, spec: RunSpec, refusal: str =
         "total_j": None if None in known else sum(energy for energy in known if energy is not None),
         "refusal": refusal,
         "may_regenerate": any(
-            stage.planned.role == "teacher" and stage.decision and stage.decision.action in ("use", "cut", "wait")
+            stage.planned.role == "teacher" and stage.decision and stage.decision.action != MAKE
             for stage in found.stages
         ),
         "regenerate": "regenerate" in request.POST,

@@ -171,15 +171,24 @@ def _regenerated(
     """The decisions with teacher artifacts made again, if a reason is given by someone allowed to."""
     changed = list(decisions)
     for index, (stage, decision) in enumerate(zip(stages, decisions, strict=True)):
-        if stage.output in TEACHER_ARTIFACTS and decision.action in (USE, CUT, WAIT):
-            if not reason.strip():
-                raise Conflict(
-                    f"{decision.reason} Use it, or send regenerate_reason and say why it must be made again.",
-                    artifact=decision.artifact_id,
-                )
-            accounts.require_role(actor, study.project, Membership.Role.MAINTAINER)
-            changed[index] = Decision(action=MAKE, reason=f"Made again on request, although: {decision.reason}")
+        if stage.output not in TEACHER_ARTIFACTS or decision.action == MAKE:
+            continue
+        if not reason.strip():
+            raise _reason_wanted(decision)
+        accounts.require_role(actor, study.project, Membership.Role.MAINTAINER)
+        if decision.action != scheduling.LATER:  # that one is made again once its rows are known
+            changed[index] = scheduling.made_again(decision)
     return changed
+
+
+def _reason_wanted(decision: Decision) -> Conflict | Invalid:
+    if decision.action == scheduling.LATER:
+        known_later = "Whether it exists is known once the data is prepared; say now why to make it again even then."
+        return Invalid({"regenerate_reason": known_later})
+    return Conflict(
+        f"{decision.reason} Use it, or send regenerate_reason and say why it must be made again.",
+        artifact=decision.artifact_id,
+    )
 
 
 def _create(study: Study, spec: RunSpec, actor: User | None, reason: str) -> Run:

@@ -18,7 +18,7 @@ from registry.accounting import plan as planning
 from registry.accounting.fingerprint import fingerprint
 from registry.accounting.reuse import CUT, MAKE, USE, WAIT, ArtifactRequest, Decision
 from registry.accounting.spec import RunSpec
-from registry.accounting.stages import OUTPUT_OF_STAGE
+from registry.accounting.stages import OUTPUT_OF_STAGE, TEACHER_ARTIFACTS
 from registry.celery import app
 from registry.models import Artifact, ArtifactUse, Job, Run
 from registry.services import artifacts, licences, reuse, summaries
@@ -137,14 +137,28 @@ def _decide_again(job: Job) -> str:
         return job.status
     reuse.lock(request)
     decision = reuse.decide(request=request, project=job.run.project, user=job.run.submitted_by, for_worker=True)
+    reason = "" if decision.action == MAKE else _asked_again(job)
+    if reason:
+        decision = made_again(decision)
     gone = job.artifact
     if decision.action == MAKE and gone is not None and gone.status == Artifact.Status.FAILED:
         _take_over(job, gone)
     else:
         if gone is not None:
             ArtifactUse.objects.filter(artifact=gone, run=job.run).delete()
-        apply(job, decision, request, job.run.submitted_by)
+        apply(job, decision, request, job.run.submitted_by, reason)
     return _settle(job)
+
+
+def made_again(decision: Decision) -> Decision:
+    """The decision to make what exists once more, which somebody who may has given a reason for."""
+    return Decision(action=MAKE, reason=f"Made again on request, although: {decision.reason}")
+
+
+def _asked_again(job: Job) -> str:
+    """The reason to make a teacher artifact again that was given before anybody could know whether it exists."""
+    later = job.decision.get("action") == LATER
+    return job.run.regenerate_reason if later and OUTPUT_OF_STAGE[job.kind] in TEACHER_ARTIFACTS else ""
 
 
 def _take_over(job: Job, artifact: Artifact) -> None:

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from frontend.forms import RunForm, flattened, nested
 from registry.accounting.plan import artifact_request
-from registry.accounting.presets import PRESETS, tour
+from registry.accounting.presets import PRESETS, paper, tour
 from registry.accounting.spec import RunSpec
 from registry.models import Artifact, Job, Run, Study
 from registry.services import artifacts
@@ -130,6 +130,16 @@ def test_making_it_again_without_a_reason_is_refused_on_the_plan(client, owner, 
     answer = client.post(reverse("run_submit"), posted)
     assert answer.status_code == 409
     assert "say why it must be made again" in answer.content.decode()
+    assert not Run.objects.exists()
+
+
+def test_making_again_what_may_exist_asks_for_a_reason_on_the_plan(client, owner, study):
+    client.force_login(owner)
+    spec = paper("1B", "kd").to_dict() | {"evaluation": tour(20, "kd").to_dict()["evaluation"]}
+    answer = client.post(reverse("run_submit"), {"study": study.slug, "spec": json.dumps(spec), "regenerate": "1"})
+    assert answer.status_code == 400
+    assert answer.context["may_regenerate"]
+    assert "known once the data is prepared" in answer.content.decode()
     assert not Run.objects.exists()
 
 

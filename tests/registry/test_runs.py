@@ -21,7 +21,7 @@ def deliveries(monkeypatch, settings, tmp_path):
     settings.ARTIFACT_URL = f"file://{tmp_path / 'artifacts'}"
 
 
-def work(job: Job, tmp_path, **record) -> jobs.Ticket:
+def work(job: Job, tmp_path, *, row_digests=(), meta=None, **record) -> jobs.Ticket:
     """Do one ready job as a worker would, with a file for what it makes."""
     ticket = jobs.claim(job_id=job.pk, worker="w")
     assert ticket is not None
@@ -29,7 +29,7 @@ def work(job: Job, tmp_path, **record) -> jobs.Ticket:
     folder.mkdir()
     (folder / "rows.jsonl").write_text(json.dumps({"job": str(job.pk)}))
     scores = [{"benchmark": b, "value": 0.5, "n": 9} for b in SCORES] if job.role == "evaluation" else []
-    result = Result(folder=folder, meta={"rows": 40}, scores=scores)
+    result = Result(folder=folder, meta=meta or {"rows": 40}, row_digests=row_digests, scores=scores)
     assert jobs.finish(ticket=ticket, record=make_record(kind=job.kind, **record), result=result)
     return ticket
 
@@ -38,9 +38,9 @@ def ready(run: Run) -> Job:
     return run.jobs.get(status=Job.Status.READY)
 
 
-def work_through(run: Run, tmp_path) -> None:
+def work_through(run: Run, tmp_path, **made) -> None:
     while (run.jobs.filter(status=Job.Status.READY)).exists():
-        work(ready(run), tmp_path)
+        work(ready(run), tmp_path, **made)
     run.refresh_from_db()
 
 
@@ -138,6 +138,53 @@ def test_a_submitter_may_not_regenerate(study, member, tmp_path):
     work_through(runs.submit(actor=member, study=study, spec=make_spec("kd")), tmp_path)
     with pytest.raises(NotAllowed, match="maintainer"):
         runs.submit(actor=member, study=study, spec=make_spec("kd"), regenerate=True, regenerate_reason="doubt")
+
+
+HUB_ROWS = {"row_digests": ("r1", "r2"), "meta": {"rows": 2, "prompt_digests": ["p1", "p2"]}}
+
+
+def hub_spec(**changes):
+    """A run on a dataset whose rows nobody knows before they are prepared."""
+    return make_spec("kd", dataset={"id": "org/name", "revision": "v1"}, **changes)
+
+
+@pytest.fixture
+def cache_of_hub_rows(study, owner, tmp_path):
+    """Made by a first run, so that the rows of the dataset lead to it once they are known."""
+    work_through(runs.submit(actor=owner, study=study, spec=hub_spec()), tmp_path, **HUB_ROWS)
+    return Artifact.objects.get(kind="logit_cache")
+
+
+def test_rows_that_are_known_late_lead_to_what_exists(study, member, cache_of_hub_rows):
+    run = runs.submit(actor=member, study=study, spec=hub_spec(seed=1))
+    assert run.uses.get(artifact__kind="logit_cache").artifact == cache_of_hub_rows
+
+
+def test_asking_to_regenerate_before_the_rows_are_known_needs_a_reason_and_a_maintainer(study, owner, member):
+    with pytest.raises(Invalid) as refusal:
+        runs.submit(actor=owner, study=study, spec=hub_spec(), regenerate=True)
+    assert "once the data is prepared" in refusal.value.problems["regenerate_reason"]
+    with pytest.raises(NotAllowed, match="maintainer"):
+        runs.submit(actor=member, study=study, spec=hub_spec(), regenerate=True, regenerate_reason="doubt")
+    assert not Run.objects.exists()
+
+
+def test_a_reason_to_regenerate_is_acted_on_when_the_rows_are_known(study, owner, tmp_path, cache_of_hub_rows):
+    wanted = {"regenerate": True, "regenerate_reason": "doubt"}
+    run = runs.submit(actor=owner, study=study, spec=hub_spec(seed=1), **wanted)
+    made = run.uses.get(artifact__kind="logit_cache").artifact
+    assert (made.status, made.regenerate_reason, made.made_by_run) == ("making", "doubt", run)
+    assert run.jobs.get(kind="logit_caching").decision["reason"].startswith("Made again on request, although: ")
+    work_through(run, tmp_path, **HUB_ROWS)
+    assert run.status == Run.Status.FINISHED
+
+
+def test_a_reason_to_regenerate_what_turns_out_not_to_exist_is_not_kept_on_it(study, owner, tmp_path):
+    wanted = {"regenerate": True, "regenerate_reason": "doubt"}
+    run = runs.submit(actor=owner, study=study, spec=hub_spec(), **wanted)
+    work_through(run, tmp_path, **HUB_ROWS)
+    assert (run.status, run.regenerate_reason) == (Run.Status.FINISHED, "doubt")
+    assert Artifact.objects.get(kind="logit_cache").regenerate_reason == ""
 
 
 def test_a_smaller_request_is_cut_out_of_a_larger_cache(study, member, tmp_path):
