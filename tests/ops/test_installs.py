@@ -39,6 +39,8 @@ def test_the_library_installs_alone_and_meters_without_django_and_torch(environm
         "with Meter('evaluation', spool_dir=sys.argv[1]) as meter:\n"
         "    meter.add_tokens(evaluated=3)\n"
         "assert meter.record.evaluated_tokens == 3 and meter.record.gpu_energy_j is None\n"
+        "from stagemeter.simulation import build\n"
+        "assert build(sys.argv[1]).exists()\n"
         "print(sorted({'django', 'torch', 'registry', 'celery'} & set(sys.modules)))\n"
     )
     assert _run(environment, "-c", script, tmp_path / "spool", cwd=tmp_path).strip() == "[]"
