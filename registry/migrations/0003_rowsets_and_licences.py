@@ -1,5 +1,6 @@
 import hashlib
 
+import django.contrib.postgres.fields
 import django.contrib.postgres.indexes
 import django.db.models.deletion
 from django.db import migrations, models
@@ -13,7 +14,8 @@ def into_sets(apps, _schema_editor):
     for artifact in artifacts.objects.exclude(row_digests=[]).only("row_digests").iterator(chunk_size=20):
         rows = sorted(set(artifact.row_digests))
         key = hashlib.sha256("".join(f"{digest}\n" for digest in rows).encode()).hexdigest()
-        sets.objects.get_or_create(sha256=key, defaults={"count": len(rows), "digests": rows})
+        keys = [int.from_bytes(hashlib.sha256(row.encode()).digest()[:8], signed=True) for row in rows]
+        sets.objects.get_or_create(sha256=key, defaults={"count": len(rows), "digests": rows, "keys": keys})
         artifacts.objects.filter(pk=artifact.pk).update(rows_id=key)
 
 
@@ -90,6 +92,11 @@ class Migration(migrations.Migration):
             name="fingerprint",
             field=models.CharField(db_index=True, max_length=64),
         ),
+        migrations.AlterField(
+            model_name="artifact",
+            name="family",
+            field=models.CharField(max_length=64),
+        ),
         migrations.CreateModel(
             name="RowSet",
             fields=[
@@ -104,12 +111,18 @@ class Migration(migrations.Migration):
                 ),
                 ("count", models.PositiveIntegerField()),
                 ("digests", models.JSONField(help_text="Sorted, each once.")),
+                (
+                    "keys",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.BigIntegerField(),
+                        help_text="64 bits of each digest, to find the sets that hold a row.",
+                        size=None,
+                    ),
+                ),
             ],
             options={
                 "indexes": [
-                    django.contrib.postgres.indexes.GinIndex(
-                        fastupdate=False, fields=["digests"], name="rows_by_digest", opclasses=["jsonb_path_ops"]
-                    )
+                    django.contrib.postgres.indexes.GinIndex(fastupdate=False, fields=["keys"], name="rows_by_key")
                 ],
             },
         ),
@@ -139,7 +152,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="artifact",
-            index=models.Index(fields=["rows", "kind", "teacher"], name="artifact_by_rows"),
+            index=models.Index(fields=["family", "rows"], name="artifact_by_family"),
+        ),
+        migrations.AddIndex(
+            model_name="artifact",
+            index=models.Index(fields=["rows", "kind", "teacher", "-id"], name="artifact_by_rows"),
         ),
         migrations.AddIndex(
             model_name="artifact",

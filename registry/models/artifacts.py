@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Self
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
@@ -35,10 +36,10 @@ class RowSet(models.Model):
     sha256 = models.CharField(primary_key=True, max_length=64, help_text="Over the sorted digests, a line each.")
     count = models.PositiveIntegerField()
     digests = models.JSONField(help_text="Sorted, each once.")
+    keys = ArrayField(models.BigIntegerField(), help_text="64 bits of each digest, to find the sets that hold a row.")
 
     class Meta:
-        # Finds the sets that hold some rows among thousands of sets.
-        indexes = [GinIndex(fields=["digests"], opclasses=["jsonb_path_ops"], name="rows_by_digest", fastupdate=False)]
+        indexes = [GinIndex(fields=["keys"], name="rows_by_key", fastupdate=False)]
 
     def __str__(self) -> str:
         return f"{self.count} rows"
@@ -89,7 +90,7 @@ class Artifact(Owned):
     origin = models.CharField(max_length=20, choices=Origin.choices, default=Origin.WORKER)
     # What it is: everything that determines it.
     fingerprint = models.CharField(max_length=64, db_index=True)
-    family = models.CharField(max_length=64, db_index=True)
+    family = models.CharField(max_length=64)
     identity = models.JSONField(default=dict)
     capture = models.JSONField(default=dict)
     rows = models.ForeignKey(
@@ -140,7 +141,8 @@ class Artifact(Owned):
         ordering = ["-id"]
         indexes = [
             GinIndex(Words(*SEARCHED), name="artifact_words"),
-            models.Index(fields=["rows", "kind", "teacher"], name="artifact_by_rows"),
+            models.Index(fields=["family", "rows"], name="artifact_by_family"),
+            models.Index(fields=["rows", "kind", "teacher", "-id"], name="artifact_by_rows"),
             models.Index(fields=["project", "-id"], name="artifact_by_project"),
             models.Index(fields=["-production_energy_j", "-id"], name="artifact_by_energy"),
             models.Index(fields=["-bytes", "-id"], name="artifact_by_bytes"),

@@ -1,34 +1,199 @@
-"""Licences: derived from teacher and dataset, and what they allow across projects."""
+"""Licences: derived from teacher and dataset, narrowed by a curator, and what they allow across projects.
 
-from license_expression import ExpressionError, get_spdx_licensing
+Every artifact has one SPDX expression, which joins its teacher's and its dataset's by AND: whoever uses it must keep to
+both. An unknown one is empty, and an empty one allows nothing to others.
+"""
+
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+from django.db import transaction
+from license_expression import AND, OR, ExpressionError, get_spdx_licensing
 
 from registry.accounting.spec import RunSpec
+from registry.models import Artifact, Membership, User
+from registry.services import accounts, audit
+from registry.services.errors import Conflict, Invalid
 from registry.workloads import catalogue
 
 _SPDX = get_spdx_licensing()
+CUSTOM = "LicenseRef-"
 # Creative Commons' NoDerivatives forbids handing on what was derived; NonCommercial forbids most uses here.
-_FORBIDDING = ("-NC", "-ND", "LicenseRef-proprietary")
+_FORBIDDING = ("-NC", "-ND")
+LONGEST = 200
+MOST_ALTERNATIVES = 64
 
 
 def problem_with(expression: str) -> str | None:
-    """Why `expression` is no SPDX licence expression; `None` if it is one."""
+    """Why `expression` is no SPDX licence expression; `None` if it is one. `LicenseRef-…` names a custom licence."""
     try:
-        errors = _SPDX.validate(expression).errors
+        parsed = _SPDX.parse(expression)
+        unknown = [] if parsed is None else [key for key in _SPDX.unknown_license_keys(parsed) if not _is_custom(key)]
     except ExpressionError as error:
-        errors = [str(error)]
-    return f"{expression!r} is no SPDX licence expression: {'; '.join(errors)}" if errors else None
+        return f"{expression[:80]!r} is no SPDX licence expression: {error}"
+    if parsed is None:
+        return f"{expression[:80]!r} is no SPDX licence expression"
+    if unknown:
+        way_out = f"; name a custom licence {CUSTOM}name, with its name and a link"
+        return f"{expression[:80]!r} is no SPDX licence expression: unknown {', '.join(unknown)}{way_out}"
+    return None
+
+
+def custom_problems(expression: str, name: str, link: str) -> dict[str, str]:
+    """What a custom licence lacks, by field: a name people know it by, and a place to read it."""
+    if not any(_is_custom(key) for key in _keys(expression)):
+        return {}
+    problems = {}
+    if not name.strip():
+        problems["licence_name"] = "a custom licence needs the name that people know it by"
+    if not link.startswith("https://"):
+        problems["licence_link"] = "a custom licence needs an https:// link to its text"
+    return problems
+
+
+def joined(*expressions: str) -> str:
+    """All of them together, by AND; empty where one is unknown."""
+    if not expressions or not all(expressions):
+        return ""
+    text = str(_SPDX.parse(" AND ".join(f"({part})" for part in expressions)).simplify())
+    return text if len(text) <= LONGEST else ""
+
+
+def of_run(spec: RunSpec, *, of_teacher: bool) -> dict[str, object]:
+    """The licence columns of what is made from the run's dataset, and from the teacher too."""
+    dataset = catalogue.dataset(spec.dataset.id, spec.dataset.revision).licence
+    if not of_teacher:
+        return {"dataset_licence": dataset, "licence": joined(dataset)}
+    teacher = catalogue.model(spec.teacher.id, spec.teacher.revision)
+    return {
+        "dataset_licence": dataset,
+        "teacher_licence": teacher.licence,
+        "licence": joined(teacher.licence, dataset),
+        "may_train": teacher.may_train,
+    }
 
 
 def derived(spec: RunSpec, *, of_teacher: bool) -> str:
     """The licence of what is made from the run's dataset, and from the teacher too. Empty where one is unknown."""
-    parts = [catalogue.dataset(spec.dataset.id, spec.dataset.revision).licence]
-    if of_teacher:
-        parts.append(catalogue.model(spec.teacher.id, spec.teacher.revision).licence)
-    if not all(parts):
-        return ""
-    return str(_SPDX.parse(" AND ".join(f"({part})" for part in parts)).simplify())
+    return str(of_run(spec, of_teacher=of_teacher)["licence"])
 
 
 def allows_sharing(expression: str) -> bool:
-    """Whether an artifact under this licence may be offered to other projects."""
-    return bool(expression) and not any(term in expression for term in _FORBIDDING)
+    """Whether what is under this licence may be handed on: one of its alternatives is known to let others use it."""
+    return _permits(_parsed(expression))
+
+
+def obstacle_to_sharing(artifact: Artifact) -> str | None:
+    """Why other projects may not use it, as the end of a sentence; `None` if they may."""
+    if not artifact.licence:
+        return "nobody knows its licence"
+    if not allows_sharing(artifact.licence):
+        return f"its licence ({artifact.licence}) is not known to let others use it"
+    if artifact.may_train is False:
+        return "its outputs may not train other models"
+    return None
+
+
+def narrows(new: str, old: str) -> bool:
+    """Whether keeping to `new` always keeps to `old` too: every alternative of it takes on all of one of `old`'s."""
+    before, after = _clauses(_parsed(old)), _clauses(_parsed(new))
+    return bool(after) and all(any(one <= clause for one in before) for clause in after)
+
+
+@transaction.atomic
+def narrow(
+    *, actor: User, artifact: Artifact, licence: str, note: str, name: str = "", link: str = "", may_train: bool | None
+) -> None:
+    """State a stricter licence than the derived one, or the first where none is known, and say why.
+
+    A curator is a maintainer of the project. What others may no longer use stops being offered to them; runs that used
+    it keep it in their books. Raises `Invalid`, `NotAllowed`.
+    """
+    accounts.require_role(actor, artifact.project, Membership.Role.MAINTAINER)
+    row = Artifact.objects.select_for_update().get(pk=artifact.pk)
+    problem = problem_with(licence) or (None if len(licence) <= LONGEST else f"longer than {LONGEST} characters")
+    problems = {"licence": problem} if problem else custom_problems(licence, name, link)
+    if not problem and row.licence and not narrows(licence, row.licence):
+        problems["licence"] = f"{licence} allows what {row.licence} does not; a licence can only be narrowed"
+    if row.may_train is False and may_train is not False:
+        problems["may_train"] = "it was stated that its outputs may not train other models, which only can stay so"
+    if len(note.strip()) < 10:
+        problems["note"] = "say in at least ten characters why, for whoever reads it later"
+    if problems:
+        raise Invalid(problems)
+    before = {"licence": row.licence, "may_train": row.may_train}
+    row.licence, row.licence_note, row.may_train = licence, note.strip(), may_train
+    row.licence_name, row.licence_link = name.strip(), link.strip()
+    if row.sharing == Artifact.Sharing.SHARED and obstacle_to_sharing(row):
+        row.sharing = Artifact.Sharing.PROJECT
+    row.save(update_fields=["licence", "licence_note", "licence_name", "licence_link", "may_train", "sharing"])
+    audit.record(
+        actor=actor, project=row.project, action="artifact licence narrowed", subject=row, before=before, reason=note
+    )
+    artifact.refresh_from_db()
+
+
+@transaction.atomic
+def share(*, actor: User, artifact: Artifact, sharing: str) -> None:
+    """Publish an artifact to every project, let others know that it exists, or keep it to its project.
+
+    Raises `Conflict` where its licence is unknown or does not let others use it, `Invalid`, `NotAllowed`.
+    """
+    accounts.require_role(actor, artifact.project, Membership.Role.MAINTAINER)
+    if sharing not in Artifact.Sharing.values:
+        raise Invalid({"sharing": f"{sharing!r} must be one of {', '.join(Artifact.Sharing.values)}"})
+    row = Artifact.objects.select_for_update().get(pk=artifact.pk)
+    if sharing == Artifact.Sharing.SHARED and (obstacle := obstacle_to_sharing(row)):
+        raise Conflict(f"It cannot be published to other projects: {obstacle}.", artifact=row.pk)
+    row.sharing = sharing
+    row.save(update_fields=["sharing"])
+    audit.record(actor=actor, project=row.project, action="artifact shared", subject=row, sharing=sharing)
+    artifact.refresh_from_db()
+
+
+def _is_custom(key: str) -> bool:
+    return key.startswith(CUSTOM)
+
+
+def _is_open(key: str) -> bool:
+    return not _is_custom(key) and not any(term in key for term in _FORBIDDING)
+
+
+def _keys(expression: str) -> list[str]:
+    return [] if not expression else list(_SPDX.license_keys(_SPDX.parse(expression)))
+
+
+def _parsed(expression: str) -> Any:
+    """The expression as a tree; `None` for an empty one and for what is none."""
+    return None if not expression or problem_with(expression) else _SPDX.parse(expression)
+
+
+def _permits(tree: Any) -> bool:
+    """Whether one of its alternatives is made of open licences alone."""
+    if isinstance(tree, AND):
+        return all(_permits(part) for part in tree.args)
+    if isinstance(tree, OR):
+        return any(_permits(part) for part in tree.args)
+    return tree is not None and all(_is_open(key) for key in str(tree).split(" WITH "))
+
+
+def _clauses(tree: Any) -> set[frozenset[str]]:
+    """The alternatives of an expression, each as the licences to keep to. Raises `Invalid` for too many."""
+    if tree is None:
+        return set()
+    if isinstance(tree, OR):
+        return _few(clause for part in tree.args for clause in _clauses(part))
+    if isinstance(tree, AND):
+        ways = product(*(_clauses(part) for part in tree.args))
+        return _few(frozenset().union(*way) for way in ways)
+    return {frozenset([str(tree)])}
+
+
+def _few(clauses: Iterable[frozenset[str]]) -> set[frozenset[str]]:
+    found: set[frozenset[str]] = set()
+    for clause in clauses:
+        found.add(clause)
+        if len(found) > MOST_ALTERNATIVES:
+            raise Invalid({"licence": f"it has more than {MOST_ALTERNATIVES} alternatives; choose among them"})
+    return found

@@ -1,18 +1,51 @@
-"""Reuse before regenerate, applied: candidates out of the registry, the decision by `accounting.reuse`."""
+"""Reuse before regenerate, applied: candidates out of the registry, the decision by `accounting.reuse`.
+
+A registry may hold a million artifacts, and a request seven thousand rows. So the database names the few that could
+serve (of the request's family, over a set of rows that holds some of the request's) or nearly serve, without reading
+any rows; only of those few are the rows read, and `accounting.reuse` decides between them.
+"""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from registry.accounting import reuse
-from registry.accounting.fingerprint import family
-from registry.accounting.reuse import ArtifactRequest, Candidate, Decision
-from registry.models import Artifact, Project, User
-from registry.services import licences
+from registry.accounting.canonical import flatten
+from registry.accounting.fingerprint import family, fingerprint
+from registry.accounting.reuse import MAKE, ArtifactRequest, Candidate, Decision
+from registry.accounting.stages import TEACHER_ARTIFACTS
+from registry.models import Artifact, Project, RowSet, User
+from registry.services import licences, rowsets
 
 _LOCK_SPACE = 0x5A6E  # keeps these locks apart from anybody else's advisory locks
+_OPEN = (Artifact.Status.READY, Artifact.Status.MAKING)
+# Rows whose sets are looked up. A set that holds so many of the request's rows nearly always holds them all, and
+# whether it does is then checked row by row.
+_PROBES, _NEAR_PROBES = 4, 8
+_SERVING_READ = 12  # covering artifacts named at most
+_NEAR_SETS, _NEAR_OF_SET, _NEAR_READ = 8, 4, 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elsewhere:
+    """An artifact that would serve and that the asking project may not use as things stand."""
+
+    project: str  # its slug: whom to ask
+    kind: str
+    status: str
+    production_energy_j: float | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What may be used, and what only might be asked for."""
+
+    candidates: tuple[Candidate, ...]
+    elsewhere: tuple[Elsewhere, ...] = ()
 
 
 def lock(request: ArtifactRequest) -> None:
@@ -33,31 +66,155 @@ def decide(*, request: ArtifactRequest, project: Project, user: User | None, for
 
     `for_worker`: leave out what was registered without its files, since a worker could not read it.
     """
-    return reuse.decide(request, candidates(request, project, user, for_worker=for_worker))
+    found = find(request, project, user, for_worker=for_worker)
+    decision = reuse.decide(request, found.candidates)
+    if decision.action != MAKE or not found.elsewhere:
+        return decision
+    return replace(decision, reason=" ".join([decision.reason, *(one.reason for one in found.elsewhere)]))
 
 
 def candidates(
     request: ArtifactRequest, project: Project, user: User | None, *, for_worker: bool = False
 ) -> list[Candidate]:
-    """Artifacts of the kind that are ready or being made: the project's own, and shareable ones `user` may see."""
-    rows = Artifact.objects.filter(kind=request.kind, status__in=[Artifact.Status.READY, Artifact.Status.MAKING])
+    """Artifacts that serve or nearly serve `request` and that `project` may use."""
+    return list(find(request, project, user, for_worker=for_worker).candidates)
+
+
+def find(request: ArtifactRequest, project: Project, user: User | None, *, for_worker: bool = False) -> Found:
+    """The artifacts that serve `request`, those that nearly do, and word of those that may be asked for.
+
+    Offered are the project's own, and those of public projects or published ones whose licence lets others use them.
+    `user=None` looks at the project alone.
+    """
+    want = reuse.normalised(request)
+    rows = _reachable(want.kind, project, user)
     if for_worker:
         rows = rows.exclude(status=Artifact.Status.READY, storage_key="")
-    seen = rows.filter(project=project) if user is None else rows.filter(_reach(project, user))
-    return [
-        Candidate(
-            artifact_id=str(row.pk),
-            name=row.name,
-            request=ArtifactRequest(
-                kind=row.kind, identity=row.identity, capture=row.capture, row_digests=tuple(row.row_digests)
-            ),
-            status=row.status,
-            production_energy_j=row.production_energy_j,
-        )
-        for row in seen.select_related("rows").order_by("-id")
-        if row.project_id == project.pk or licences.allows_sharing(row.licence)
-    ]
+    serving = list(_serving(want, rows))
+    offered = [candidate for row, candidate in serving if _offered(row, project)]
+    named = {row.pk for row, _ in serving}
+    near = [row for row in _near(want, rows) if row.pk not in named and _offered(row, project)]
+    return Found(
+        candidates=(*offered, *_candidates(_nearest(near, want))),
+        elsewhere=tuple(_elsewhere(row, user) for row, _ in serving if not _offered(row, project))[:3],
+    )
 
 
-def _reach(project: Project, user: User) -> Q:
-    return Q(project=project) | Q(pk__in=Artifact.objects.visible_to(user).values("pk"))
+def _reachable(kind: str, project: Project, user: User | None) -> QuerySet[Artifact]:
+    """Artifacts of the kind that are ready or being made and that somebody asking from `project` may be told of."""
+    rows = Artifact.objects.filter(kind=kind, status__in=_OPEN).select_related("project", "rows")
+    rows = rows.defer("rows__digests", "rows__keys", "manifest", "meta", "production_missing", "evidence")
+    if user is None:
+        return rows.filter(project=project)
+    if user.is_superuser:
+        return rows
+    told = Q(sharing__in=[Artifact.Sharing.SHARED, Artifact.Sharing.REQUEST])
+    mine = [project.pk, *user.member_project_ids()]
+    return rows.filter(Q(project__in=mine) | Q(project__public=True) | told)
+
+
+def _offered(row: Artifact, project: Project) -> bool:
+    """Whether `project` may use it: its own, or handed on to others under a licence that lets them."""
+    if row.project_id == project.pk:
+        return True
+    handed_on = row.sharing == Artifact.Sharing.SHARED or row.project.public
+    return handed_on and licences.obstacle_to_sharing(row) is None
+
+
+def _elsewhere(row: Artifact, user: User | None) -> Elsewhere:
+    seen = row.project.public or (user is not None and row.project_id in user.member_project_ids())
+    why = licences.obstacle_to_sharing(row) if seen or row.sharing == Artifact.Sharing.SHARED else None
+    where = f"The project {row.project.slug} has one that would serve"
+    ask = f"{where}; ask its maintainers to publish it." if why is None else f"{where}, but {why}."
+    return Elsewhere(
+        project=row.project.slug,
+        kind=row.kind,
+        status=row.status,
+        production_energy_j=row.production_energy_j,
+        reason=ask,
+    )
+
+
+def _serving(want: ArtifactRequest, rows: QuerySet[Artifact]) -> Iterator[tuple[Artifact, Candidate]]:
+    """What answers the request, smallest first: equal to it, or of its family and holding all of its rows."""
+    if want.kind not in TEACHER_ARTIFACTS:
+        for row in rows.filter(fingerprint=fingerprint(want)).order_by("-id")[:_SERVING_READ]:
+            yield row, _candidate(row, ())
+        return
+    if not want.row_digests:
+        return
+    key = rowsets.digest_of(want.row_digests)
+    holding = RowSet.objects.filter(count__gte=len(want.row_digests), keys__contains=_probes(want, _PROBES))
+    sets = list(holding.values_list("pk", flat=True))
+    found = rows.filter(family=family(want), rows__in=sets).order_by("rows__count", "-id")
+    able = [row for row in found if not reuse.covers(_bare(_request(row, ())), _bare(want))]
+    wanted, named = set(want.row_digests), 0
+    for row in sorted(able, key=lambda row: row.rows_id != key):
+        digests = want.row_digests if row.rows_id == key else tuple(row.row_digests)
+        if row.rows_id != key and not wanted.issubset(digests):
+            continue
+        yield row, _candidate(row, digests)
+        named += 1
+        if named == _SERVING_READ:
+            return
+
+
+def _near(want: ArtifactRequest, rows: QuerySet[Artifact]) -> list[Artifact]:
+    """Some of the same kind and teacher over the same or overlapping rows, the newest of each set of rows."""
+    if want.kind not in TEACHER_ARTIFACTS:
+        dataset = flatten(want.identity).get("dataset.id", "")
+        return list(rows.filter(dataset=dataset).order_by("-id")[: _NEAR_SETS * _NEAR_OF_SET])
+    if not want.row_digests:
+        return []
+    overlapping = RowSet.objects.filter(keys__overlap=_probes(want, _NEAR_PROBES)).values_list("pk", "count")
+    closest = sorted(overlapping, key=lambda found: abs(found[1] - len(want.row_digests)))[:_NEAR_SETS]
+    teacher = flatten(want.identity).get("teacher.id", "")
+    found = {}
+    for key, _count in closest:
+        over = rows.filter(rows=key)
+        of_family = over.filter(family=family(want)).order_by("-id")[:_NEAR_OF_SET]
+        of_teacher = over.filter(teacher=teacher).order_by("-id")[:_NEAR_OF_SET]
+        found |= {row.pk: row for row in (*of_family, *of_teacher)}
+    return list(found.values())
+
+
+def _nearest(rows: list[Artifact], want: ArtifactRequest) -> list[Artifact]:
+    """Those with the fewest differences, going by their settings alone: only of these are the rows read."""
+    key = rowsets.digest_of(want.row_digests)
+
+    def distance(row: Artifact) -> tuple[int, int]:
+        obstacles = reuse.covers(_bare(_request(row, ())), _bare(want))
+        return len(obstacles) + (row.rows_id != key), -row.pk.int
+
+    return sorted(rows, key=distance)[:_NEAR_READ]
+
+
+def _candidates(rows: Sequence[Artifact]) -> list[Candidate]:
+    digests = dict(RowSet.objects.filter(pk__in={row.rows_id for row in rows}).values_list("pk", "digests"))
+    return [_candidate(row, tuple(digests.get(row.rows_id, ()))) for row in rows]
+
+
+def _candidate(row: Artifact, digests: tuple[str, ...]) -> Candidate:
+    return Candidate(
+        artifact_id=str(row.pk),
+        name=row.name,
+        request=_request(row, digests),
+        status=row.status,
+        production_energy_j=row.production_energy_j,
+    )
+
+
+def _request(row: Artifact, digests: tuple[str, ...]) -> ArtifactRequest:
+    return ArtifactRequest(kind=row.kind, identity=row.identity, capture=row.capture, row_digests=digests)
+
+
+def _bare(request: ArtifactRequest) -> ArtifactRequest:
+    """The request as if it were for one row: what is left to compare are its settings."""
+    return replace(request, row_digests=("*",))
+
+
+def _probes(want: ArtifactRequest, number: int) -> list[int]:
+    """Keys of a few rows, spread evenly over the request's."""
+    rows = want.row_digests
+    step = max(1, len(rows) // number)
+    return [rowsets.key_of(digest) for digest in rows[::step][:number]]

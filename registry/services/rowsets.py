@@ -13,10 +13,16 @@ def of(digests: Iterable[str]) -> RowSet | None:
         return None
     key = digest_of(rows)
     # Whoever else writes the same set at the same moment writes the same row.
-    RowSet.objects.bulk_create([RowSet(sha256=key, count=len(rows), digests=rows)], ignore_conflicts=True)
-    return RowSet.objects.get(pk=key)
+    keys = [key_of(digest) for digest in rows]
+    RowSet.objects.bulk_create([RowSet(sha256=key, count=len(rows), digests=rows, keys=keys)], ignore_conflicts=True)
+    return RowSet.objects.defer("digests", "keys").get(pk=key)
 
 
 def digest_of(digests: Iterable[str]) -> str:
     """SHA-256 over the sorted digests, a line each: equal sets, in whatever order they come, are equal here."""
     return hashlib.sha256("".join(f"{digest}\n" for digest in sorted(set(digests))).encode()).hexdigest()
+
+
+def key_of(digest: str) -> int:
+    """64 bits that stand for one digest in the index: sets that share them are then compared digest by digest."""
+    return int.from_bytes(hashlib.sha256(digest.encode()).digest()[:8], signed=True)

@@ -48,11 +48,15 @@ class DatasetEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """A model on offer. `params` is `None` where only its hub knows."""
+    """A model on offer. `params` is `None` where only its hub knows.
+
+    `may_train`: whether its outputs may train other models; `None` where nobody has said.
+    """
 
     id: str
     revision: str
     licence: str
+    may_train: bool | None
     weights_digest: str
     tokenizer_digest: str
     template_digest: str
@@ -70,6 +74,8 @@ _HUB_LICENCES = {
     "open-r1/OpenR1-Math-220k": "Apache-2.0",
     "open-r1/codeforces-cots": "CC-BY-4.0",
 }
+# Licences that ask nothing of what a model writes.
+_SILENT_ON_OUTPUTS = {"Apache-2.0", "MIT"}
 
 
 def datasets() -> tuple[DatasetEntry, ...]:
@@ -118,6 +124,7 @@ def model(id: str, revision: str = "main") -> ModelEntry:
         id=id,
         revision=revision,
         licence=_HUB_LICENCES.get(id, ""),
+        may_train=True if _HUB_LICENCES.get(id) in _SILENT_ON_OUTPUTS else None,
         weights_digest=name,
         tokenizer_digest=name,
         template_digest=name,
@@ -171,6 +178,7 @@ def _smollm2(revision: str) -> ModelEntry:
         id=SMOLLM2,
         revision=revision,
         licence="Apache-2.0",
+        may_train=True,
         weights_digest=digest,
         tokenizer_digest=digest,  # the file carries both
         template_digest=f"sha256:{hashlib.sha256(CHAT_TEMPLATE.encode()).hexdigest()}",
