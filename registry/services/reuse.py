@@ -8,6 +8,7 @@ any rows; only of those few are the rows read, and `accounting.reuse` decides be
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import Q, QuerySet
@@ -169,7 +170,7 @@ def _near(want: ArtifactRequest, rows: QuerySet[Artifact]) -> list[Artifact]:
     overlapping = RowSet.objects.filter(keys__overlap=_probes(want, _NEAR_PROBES)).values_list("pk", "count")
     closest = sorted(overlapping, key=lambda found: abs(found[1] - len(want.row_digests)))[:_NEAR_SETS]
     teacher = flatten(want.identity).get("teacher.id", "")
-    found = {}
+    found: dict[UUID, Artifact] = {}
     for key, _count in closest:
         over = rows.filter(rows=key)
         of_family = over.filter(family=family(want)).order_by("-id")[:_NEAR_OF_SET]
@@ -191,7 +192,7 @@ def _nearest(rows: list[Artifact], want: ArtifactRequest) -> list[Artifact]:
 
 def _candidates(rows: Sequence[Artifact]) -> list[Candidate]:
     digests = dict(RowSet.objects.filter(pk__in={row.rows_id for row in rows}).values_list("pk", "digests"))
-    return [_candidate(row, tuple(digests.get(row.rows_id, ()))) for row in rows]
+    return [_candidate(row, tuple(digests.get(row.rows_id or "", ()))) for row in rows]
 
 
 def _candidate(row: Artifact, digests: tuple[str, ...]) -> Candidate:
