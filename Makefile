@@ -1,4 +1,4 @@
-# make run     start everything on this machine and print where it answers
+# make run     start everything on this machine and print where it answers; with SIMULATED_GPU=1 it finds a simulated GPU
 # make test    install what the tests need and run them; ARGS="tests/api -k frontier" picks some
 # make check   lint, format, types, import arrows, migrations, OpenAPI file, pinned requirements
 
@@ -16,7 +16,7 @@ UV_INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python \
 .PHONY: run test check lint types arrows migrations openapi check-openapi requirements install install-dev web-check lock
 
 run: install
-	@exec $(BIN)/python manage.py up
+	@exec $(BIN)/python manage.py up $(if $(filter-out 0,$(SIMULATED_GPU)),--simulated-gpu)
 
 test: install-dev
 	$(BIN)/python -m pytest $(ARGS)

@@ -22,11 +22,15 @@ STEADY_S = 60.0  # a child that lived this long failed for a new reason
 
 @dataclass
 class Child:
-    """One program. `grace_s`: how long it may take to stop by itself before it is killed."""
+    """One program. `grace_s`: how long it may take to stop by itself before it is killed.
+
+    `environment` holds variables of its own, besides those that all children get.
+    """
 
     name: str  # as a sentence names it: "web server"
     command: Sequence[str]
     grace_s: float
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
     started_at: float = 0.0
     restart_at: float | None = None
@@ -78,7 +82,7 @@ class Supervisor:
         child.process = subprocess.Popen(
             child.command,
             cwd=self._cwd,
-            env=dict(self._environment),
+            env={**self._environment, **child.environment},
             stdin=subprocess.DEVNULL,
             process_group=0,
             preexec_fn=_stop_with_parent,  # noqa: PLW1509 (one call into the C library, and no threads here)

@@ -20,7 +20,7 @@ def hardware_class(environment: Mapping[str, Any]) -> str:
 def note_host(*, environment: Mapping[str, Any], project: Project) -> HostProfile:
     """The profile of the host that `environment` describes, made or brought up to date."""
     profile, _ = HostProfile.objects.update_or_create(
-        key=str(environment.get("host_class", "unknown")),
+        key=_key(environment),
         defaults={"hardware_class": hardware_class(environment), "environment": dict(environment)},
         create_defaults={
             "hardware_class": hardware_class(environment),
@@ -29,6 +29,13 @@ def note_host(*, environment: Mapping[str, Any], project: Project) -> HostProfil
         },
     )
     return profile
+
+
+def _key(environment: Mapping[str, Any]) -> str:
+    """The machine's. With a simulated GPU it is another host, whose idle power must not be taken for the real one's."""
+    key = str(environment.get("host_class", "unknown"))
+    simulated = any(str(gpu.get("name")).startswith("Simulated ") for gpu in environment.get("gpus") or [])
+    return f"{key} simulated" if simulated else key
 
 
 def note_prerun(*, profile: HostProfile, record: StageRecord) -> None:

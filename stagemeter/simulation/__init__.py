@@ -89,6 +89,17 @@ class Waveform:
         return list(itertools.accumulate(pieces, initial=0.0))
 
 
+def training_power() -> Waveform:
+    """What a card draws that trains, for demonstrations: steps of 1.1 s, a checkpoint, and a pause for data."""
+    step = ((0.08, 320.0), (0.45, 585.0), (0.3, 660.0), (0.12, 540.0), (0.15, 250.0))  # seconds, watts
+    stretches = [*step * 12, (0.9, 135.0), *step * 7, (0.4, 180.0)]
+    ends = list(itertools.accumulate((seconds for seconds, _ in stretches), initial=0.0))
+    corners = (
+        (t, watts) for (a, b), (_, watts) in zip(itertools.pairwise(ends), stretches, strict=True) for t in (a, b)
+    )
+    return Waveform(tuple((round(t, 3), watts) for t, watts in corners))
+
+
 def compiler() -> list[str]:
     """The C compiler of this host: `CC`, else cc, gcc or clang. Raises `MeterError` where there is none."""
     named = shlex.split(os.environ.get("CC", ""))

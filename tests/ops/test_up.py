@@ -18,6 +18,7 @@ import psutil
 import pytest
 from django.core.management import CommandError, call_command
 
+from registry.management.commands import up
 from registry.supervisor import Child, Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,6 +146,44 @@ def test_a_port_that_is_taken_is_refused_with_the_way_out(monkeypatch):
             CommandError, match=rf"Cannot listen on 127.0.0.1:{port} \(Address already in use\); choose"
         ):
             call_command("up", stdout=io.StringIO())
+
+
+def test_a_simulated_gpu_is_found_by_whoever_gets_its_environment(tmp_path):
+    found = up._simulated_gpu(tmp_path)
+    assert found["STAGEMETER_SIMULATED"] == "1"
+    look = "import pynvml as n; n.nvmlInit(); print(n.nvmlDeviceGetName(n.nvmlDeviceGetHandleByIndex(0)))"
+    seen = subprocess.run(
+        [sys.executable, "-c", look], env={**os.environ, **found}, capture_output=True, text=True, check=True
+    )
+    assert seen.stdout.strip() == "Simulated H100"
+
+
+def test_without_a_compiler_a_simulated_gpu_is_refused_with_both_ways_out(monkeypatch, tmp_path):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PORT", str(probe.getsockname()[1]))
+    with pytest.raises(CommandError, match=r"apt-get install gcc.*Or start without it: make run"):
+        call_command("up", "--simulated-gpu", stdout=io.StringIO())
+
+
+@pytest.mark.parametrize(("setting", "flag"), [("1", True), ("0", False), ("", False)])
+def test_make_passes_the_simulated_gpu_on(setting, flag):
+    done = subprocess.run(
+        ["make", "-n", "run", f"SIMULATED_GPU={setting}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ("manage.py up --simulated-gpu" in done.stdout) == flag
+
+
+def test_a_child_has_variables_of_its_own(tmp_path):
+    children = Supervisor(print, tmp_path, {**os.environ, "OURS": "1"})
+    script = "import os; open(os.environ['OURS'] + os.environ['MINE'], 'w')"
+    child = Child(name="b", command=[sys.executable, "-S", "-c", script], grace_s=1, environment={"MINE": "2"})
+    children.start(child)
+    assert child.process.wait(30) == 0
+    assert (tmp_path / "12").exists()
+    children.stop()
 
 
 def test_a_child_that_keeps_dying_is_started_again_with_growing_pauses(tmp_path):

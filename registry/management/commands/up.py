@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,8 @@ from registry.management.commands import healthcheck
 from registry.models import User
 from registry.services import accounts, studies, tour
 from registry.supervisor import Child, Supervisor
+from stagemeter import simulation
+from stagemeter.errors import MeterError
 
 USER = "demo"
 PASSWORD_FILE = "demo_password"  # noqa: S105 (a file's name)
@@ -42,16 +44,22 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--no-tour", action="store_true", help="queue no runs at the first start")
+        parser.add_argument(
+            "--simulated-gpu", action="store_true", help="let the worker find a simulated GPU; its records are marked"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = _address()
         _check_free(host, port)
+        gpu = _simulated_gpu(settings.HOME) if options["simulated_gpu"] else {}
         children = Supervisor(self._say, settings.BASE_DIR, _environment(host))
         with _only_one(settings.HOME), suppress(_Stop), _until_told(), _stopping(children, self._say):
             self._prepare()
             children.start(_web(host, port))
-            children.start(_worker())
+            children.start(_worker(gpu))
             login = self._load(with_tour=not options["no_tour"])
+            if gpu:
+                self._say("GPU energy is simulated in this start, and every record made now is marked so.")
             self._announce(children, host, port, login)
             while True:
                 children.watch()
@@ -127,11 +135,22 @@ def _web(host: str, port: int) -> Child:
     return Child(name="web server", command=[*command, "--graceful-timeout", "3"], grace_s=6)
 
 
-def _worker() -> Child:
+def _worker(gpu: Mapping[str, str]) -> Child:
     # Celery warns root at length; whoever starts this as root (a container does) knows.
     command = [sys.executable, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet", "-A", "workers.app"]
     command += ["worker", "--concurrency", "1", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
-    return Child(name="worker", command=command, grace_s=4)
+    return Child(name="worker", command=command, grace_s=4, environment=gpu)
+
+
+def _simulated_gpu(home: Path) -> dict[str, str]:
+    """What a worker's environment needs to find a simulated GPU. Raises `CommandError` if it cannot be compiled."""
+    folder = home / "simulated-gpu"
+    try:
+        simulation.build(folder)
+    except MeterError as error:
+        raise CommandError(f"{error}. Or start without it: make run") from error
+    wanted = simulation.environment(folder, simulation.training_power(), profile="hopper", noise=2)
+    return {**wanted, "STAGEMETER_SIMULATED": "1"}
 
 
 def _account(path: Path) -> tuple[User, str]:
