@@ -1,7 +1,7 @@
 """Tables. Everything here is read through selectors and written through services."""
 
 from registry.models.accounts import ApiToken, User
-from registry.models.artifacts import SEARCHED, Artifact, ArtifactUse, RowSet, Words
+from registry.models.artifacts import SEARCHED, Artifact, ArtifactAlias, ArtifactUse, RowSet, Words
 from registry.models.audit import AuditEvent, IdempotencyKey
 from registry.models.base import Origin
 from registry.models.hosts import Factor, HostProfile
@@ -14,6 +14,7 @@ __all__ = [
     "SEARCHED",
     "ApiToken",
     "Artifact",
+    "ArtifactAlias",
     "ArtifactUse",
     "Attempt",
     "AuditEvent",

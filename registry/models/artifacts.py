@@ -86,6 +86,9 @@ class Artifact(Owned):
 
     kind = models.CharField(max_length=30, choices=Kind.choices)
     name = models.CharField(max_length=200)
+    # What people write down: handle@version. Given when it becomes ready, never changed and never given again.
+    handle = models.SlugField(max_length=120, blank=True, db_index=False)
+    version = models.PositiveIntegerField(null=True, blank=True)
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.MAKING)
     origin = models.CharField(max_length=20, choices=Origin.choices, default=Origin.WORKER)
     # What it is: everything that determines it.
@@ -101,6 +104,15 @@ class Artifact(Owned):
         related_name="artifacts",
         db_index=False,
         help_text="The rows it was made over, as digests.",
+    )
+    prompts = models.ForeignKey(
+        RowSet,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+        help_text="Of a prepared dataset: its rows' prompts alone, which is what a generation is asked for.",
     )
     teacher = models.CharField(max_length=200, blank=True)
     dataset = models.CharField(max_length=200, blank=True)
@@ -130,6 +142,17 @@ class Artifact(Owned):
     made_by_run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.SET_NULL, related_name="made")
     maker_job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="makes")
     regenerate_reason = models.TextField(blank=True, help_text="Why it was made although another existed.")
+    made_again_of = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="made_again", help_text="That other."
+    )
+    superseded_by = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="supersedes",
+        help_text="A better one, named by a maintainer: offered before this one.",
+    )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -156,6 +179,11 @@ class Artifact(Owned):
                 condition=Q(status__in=["making", "ready"], regenerate_reason=""),
                 name="one_artifact_per_fingerprint",
             ),
+            models.UniqueConstraint(
+                fields=["project", "handle", "version"],
+                condition=Q(version__isnull=False),
+                name="one_artifact_per_version",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -169,6 +197,23 @@ class Artifact(Owned):
     def get_absolute_url(self) -> str:
         """The artifact's page."""
         return reverse("artifact", args=[self.pk])
+
+
+class ArtifactAlias(Owned):
+    """A second name for one version, such as `stable`. It may move; `latest` is none, it follows from the versions."""
+
+    handle = models.SlugField(max_length=120, db_index=False)
+    alias = models.SlugField(max_length=60, db_index=False)
+    artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="aliases")
+
+    class Meta:
+        ordering = ["alias"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "handle", "alias"], name="one_artifact_per_alias"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.handle}@{self.alias}"
 
 
 class ArtifactUse(models.Model):

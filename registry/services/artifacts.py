@@ -14,16 +14,27 @@ from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest
 from registry.models import Artifact, ArtifactUse, Job, Membership, Origin, Project, Run, User
-from registry.services import accounts, audit, licences, reuse, rowsets, summaries
+from registry.services import accounts, audit, garbage, licences, quotas, reuse, rowsets, summaries, versions
 from registry.services.errors import Conflict, Invalid
 
 SHARED_KINDS = (Artifact.Kind.PREPARED_DATASET, Artifact.Kind.LOGIT_CACHE, Artifact.Kind.SYNTHETIC_DATASET)
 
 
 def begin(
-    *, request: ArtifactRequest, run: Run, job: Job, licence: str, name: str, actor: User | None, reason: str = ""
+    *,
+    request: ArtifactRequest,
+    run: Run,
+    job: Job,
+    licence: str,
+    name: str,
+    actor: User | None,
+    reason: str = "",
+    again_of: Artifact | None = None,
 ) -> Artifact:
-    """Declare an artifact as being made by `job`, before any work is done. The caller holds the family's lock."""
+    """Declare an artifact as being made by `job`, before any work is done. The caller holds the family's lock.
+
+    `reason`: why it is made although `again_of` exists.
+    """
     artifact = Artifact.objects.create(
         project=run.project,
         kind=request.kind,
@@ -34,10 +45,12 @@ def begin(
         made_by_run=run,
         maker_job=job,
         regenerate_reason=reason,
+        made_again_of=again_of,
         created_by=actor,
     )
     ArtifactUse.objects.create(artifact=artifact, run=run, how=ArtifactUse.How.MADE)
-    audit.record(actor=actor, project=run.project, action="artifact begun", subject=artifact, reason=reason)
+    detail = {"reason": reason} | ({"again_of": str(again_of.pk)} if again_of else {})
+    audit.record(actor=actor, project=run.project, action="artifact begun", subject=artifact, **detail)
     return artifact
 
 
@@ -86,6 +99,7 @@ def register(
         simulated=simulated,
         ready_at=timezone.now(),
     )
+    versions.give(artifact)
     audit.record(actor=actor, project=project, action="artifact registered", subject=artifact)
     return artifact
 
@@ -155,23 +169,33 @@ _NUMBERS = ("production_energy_j", "bytes")
 
 
 def store(*, artifact: Artifact, folder: Path, meta: Mapping[str, Any], row_digests: Sequence[str]) -> None:
-    """Store what a stage left. The artifact is not offered before `publish` says that it is whole."""
-    key = storage.new_key()
-    files = storage.put(key, folder)
-    artifact.storage_key = key
-    artifact.manifest = [file.to_dict() for file in files]
-    artifact.bytes = sum(file.bytes for file in files)
-    artifact.content_sha256 = storage.digest_of(files)
-    artifact.meta = dict(meta)
-    # What was asked for stands, over-long rows included: the next run asks for the same and must find it.
-    artifact.rows = artifact.rows or rowsets.of(row_digests or ())
-    artifact.save(update_fields=["storage_key", "manifest", "bytes", "content_sha256", "meta", "rows"])
+    """Store what a stage left. The artifact is not offered before `publish` says that it is whole.
+
+    Raises `Conflict` where the project's quota does not reach, before anything is sent.
+    """
+    files = storage.describe(folder)
+    quotas.require_room(artifact.project, files)
+    storage.put(folder, files)
+    with transaction.atomic():
+        # Under this lock nothing unreferenced is cleared away, and from here on the files are referenced.
+        key = garbage.hold(storage.key_of(files))
+        if not storage.is_complete(key, files):
+            storage.put(folder, files)
+        artifact.storage_key = key
+        artifact.manifest = [file.to_dict() for file in files]
+        artifact.bytes = sum(file.bytes for file in files)
+        artifact.content_sha256 = storage.digest_of(files)
+        artifact.meta = dict(meta)
+        # What was asked for stands, over-long rows included: the next run asks for the same and must find it.
+        artifact.rows = artifact.rows or rowsets.of(row_digests or ())
+        artifact.save(update_fields=["storage_key", "manifest", "bytes", "content_sha256", "meta", "rows"])
 
 
 def publish(*, artifact: Artifact) -> None:
     """Offer a stored artifact, with all the energy of all the attempts that made it."""
     artifact.status, artifact.ready_at = Artifact.Status.READY, timezone.now()
     artifact.save(update_fields=["status", "ready_at"])
+    versions.give(artifact)
     summaries.refresh_production(artifact)
     _tell_users(artifact)
     audit.record(actor=None, project=artifact.project, action="artifact ready", subject=artifact)
@@ -179,17 +203,22 @@ def publish(*, artifact: Artifact) -> None:
 
 @transaction.atomic
 def withdraw(*, artifact: Artifact, actor: User, reason: str) -> None:
-    """Take an artifact out of reuse. It stays in the books of the runs that used it."""
+    """Take an artifact out of reuse. It stays in the books of the runs that used it.
+
+    A run that was to use it and has not begun to read it decides anew. Raises `Invalid`, `NotAllowed`, `Conflict`.
+    """
     accounts.require_role(actor, artifact.project, Membership.Role.MAINTAINER)
     if not reason.strip():
         raise Invalid({"reason": "say why it is withdrawn; whoever looks for it will read that"})
+    if artifact.status == Artifact.Status.MAKING:
+        raise Conflict(f"{artifact.name} is still being made; cancel the run that makes it.")
+    if artifact.status == Artifact.Status.WITHDRAWN:
+        raise Conflict(f"{artifact.name} is withdrawn already.")
     _set_status(artifact, Artifact.Status.WITHDRAWN, actor, reason)
 
 
 def mark_corrupt(*, artifact: Artifact, reason: str) -> None:
     """Its files are not what its manifest says: it is never offered again, and its page says why."""
-    artifact.meta = {**artifact.meta, "corrupt": reason}
-    artifact.save(update_fields=["meta"])
     _set_status(artifact, Artifact.Status.CORRUPT, None, reason)
 
 
