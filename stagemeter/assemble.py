@@ -2,21 +2,67 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from stagemeter.integrate import DISAGREEMENT, Energy, Sampling, Window, cpu_energy, gpu_energy, sampling
+from stagemeter.cpu_energy import cpu_energy
+from stagemeter.energy import Energy, Window
+from stagemeter.integrate import DISAGREEMENT, Coverage, DeviceFold, Sampling
 from stagemeter.records import TOKEN_KINDS, StageRecord
-from stagemeter.samplelog import SampleLog
+from stagemeter.samplelog import GpuPoint, LogReader, SampleLog
 from stagemeter.sensors import flag
 
 LOW_COVERAGE = 0.95
-CLOCK_STEP_S = 2.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a log says about one window: by device with the counter's tick in seconds, CPU, RAM, and how well."""
+
+    log: SampleLog
+    window: Window
+    devices: list[tuple[dict[str, Any], Energy, float | None]]
+    cpu: Energy
+    ram: Energy
+    sampling: Sampling
+
+    @property
+    def gpu(self) -> Energy:
+        """All devices together."""
+        return _sum_of_devices(self.log, [energy for _, energy, _ in self.devices])
+
+
+def measure(folder: Path, window: Window, *, since: int = 0) -> Measured:
+    """Integrate the log in `folder` over `window`, holding none but the readings around its edges.
+
+    `since` is how many bytes the log held when the window began.
+    """
+    folds: dict[str, DeviceFold] = {}
+    coverage = Coverage(window)
+    reader = LogReader(take_time=coverage.add)
+
+    def take(uuid: str, point: GpuPoint) -> None:
+        fold = folds.get(uuid)
+        if fold is None:
+            device = next(device for device in reader.log.devices if device["uuid"] == uuid)
+            fold = folds[uuid] = DeviceFold(window, device)
+        fold.add(point)
+
+    reader.take = take
+    log = reader.read(folder, since=since)
+    devices = []
+    for device in log.devices:
+        fold = folds.get(device["uuid"]) or DeviceFold(window, device)
+        devices.append((device, *fold.figures()))
+    cpu, ram = cpu_energy(log, window)
+    return Measured(log, window, devices, cpu, ram, coverage.result())
 
 
 def assemble(
     start: dict[str, Any],
-    log: SampleLog,
+    folder: Path,
     *,
     end_t: float,
     status: str,
@@ -24,16 +70,15 @@ def assemble(
     extra: Mapping[str, Any] | None = None,
     flags: Sequence[dict[str, str]] = (),
 ) -> StageRecord:
-    """One record from `start.json`, the samples and the progress. `end_t` is the stage's end in monotonic seconds."""
+    """One record from `start.json`, the logs in `folder` and the progress. `end_t` is its end in monotonic s."""
     window = Window(start=start["t"], end=max(end_t, start["t"]), period_s=start["period_s"])
+    measured = measure(folder, window, since=start.get("log_bytes", 0))
     progress = progress or {}
     tokens = progress.get("tokens", {})
-    per_device = _per_device(log, window)
-    gpu = _sum_of_devices(log, [energy for _, energy in per_device])
-    cpu, ram = cpu_energy(log, window)
-    quality = sampling(log.times, window)
+    gpu, cpu, ram = measured.gpu, measured.cpu, measured.ram
+    quality = measured.sampling
     began = datetime.fromisoformat(start["started_at"])
-    idle = {"idle_power_w": _mean_power(log, window, gpu, cpu, ram)} if start["kind"] == "prerun" else {}
+    idle = {"idle_power_w": _mean_power(measured)} if start["kind"] == "prerun" else {}
     parts = {"parts": progress["parts"]} if progress.get("parts") else {}
     return StageRecord(
         **{name: start[name] for name in _FROM_START} | idle,
@@ -41,7 +86,7 @@ def assemble(
         started_at=began,
         ended_at=began + timedelta(seconds=window.duration_s),
         duration_s=window.duration_s,
-        components=("gpu", "cpu", "ram") if log.gpu_expected else ("cpu", "ram"),
+        components=_components(measured.log),
         **_energy_fields("gpu", gpu),
         gpu_power_energy_j=gpu.cross_check_j,
         **_energy_fields("cpu", cpu),
@@ -51,12 +96,16 @@ def assemble(
         coverage=quality.coverage,
         longest_gap_s=quality.longest_gap_s,
         **{f"{kind}_tokens": tokens.get(kind) for kind in TOKEN_KINDS},
-        devices=tuple(_device_entry(device, energy) for device, energy in per_device),
-        meter=_meter(log, start),
-        flags=(*flags, *_flags(log, quality, cpu), *_prefixed(per_device)),
-        simulated=log.simulated,
+        devices=tuple(_device_entry(device, energy) for device, energy, _ in measured.devices),
+        meter=_meter(measured, start),
+        flags=(*flags, *_flags(measured), *_prefixed(measured.devices)),
+        simulated=measured.log.simulated,
         extra={**start.get("extra", {}), **parts, **(extra or {})},
     )
+
+
+def _components(log: SampleLog) -> tuple[str, ...]:
+    return ("gpu", "cpu", "ram") if log.gpu_expected else ("cpu", "ram")
 
 
 _FROM_START = (
@@ -74,10 +123,11 @@ _FROM_START = (
 )
 
 
-def _mean_power(log: SampleLog, window: Window, gpu: Energy, cpu: Energy, ram: Energy) -> float | None:
+def _mean_power(measured: Measured) -> float | None:
     """What the host drew at rest, over all components; `None` while one of them is not known."""
-    total = _sum([energy.value_j for energy in ([gpu, cpu, ram] if log.gpu_expected else [cpu, ram])])
-    return total / window.duration_s if total is not None and window.duration_s else None
+    energies = [getattr(measured, component).value_j for component in _components(measured.log)]
+    total, seconds = _sum(energies), measured.window.duration_s
+    return total / seconds if total is not None and seconds else None
 
 
 def _energy_fields(component: str, energy: Energy) -> dict[str, Any]:
@@ -87,18 +137,6 @@ def _energy_fields(component: str, energy: Energy) -> dict[str, Any]:
         f"{component}_energy_upper_j": energy.upper_j,
         f"{component}_method": energy.method,
     }
-
-
-def _per_device(log: SampleLog, window: Window) -> list[tuple[dict[str, Any], Energy]]:
-    ticks: dict[str, float] = {}
-    for header in log.headers:
-        ticks |= header.get("tick_s", {})
-    found = []
-    for device in log.devices:
-        uuid = device["uuid"]
-        points, moved = log.gpu.get(uuid, []), log.ticks.get(uuid, [])
-        found.append((device, gpu_energy(points, window, device, tick_s=ticks.get(uuid), ticks=moved)))
-    return found
 
 
 def _sum_of_devices(log: SampleLog, energies: Sequence[Energy]) -> Energy:
@@ -113,6 +151,7 @@ def _sum_of_devices(log: SampleLog, energies: Sequence[Energy]) -> Energy:
         upper_j=None if value is None else _sum([energy.upper_j for energy in energies]),
         method=methods.pop() if len(methods) == 1 else "nvml_mixed",
         cross_check_j=_sum([energy.cross_check_j for energy in energies]),
+        instant_j=_sum([energy.instant_j for energy in energies]),
     )
 
 
@@ -133,37 +172,42 @@ def _device_entry(device: dict[str, Any], energy: Energy) -> dict[str, Any]:
         "energy_upper_j": energy.upper_j,
         "method": energy.method,
         "power_energy_j": energy.cross_check_j,
+        "instant_energy_j": energy.instant_j,
         "power_against_counter": apart if energy.method == "nvml_counter" else None,
         "flags": [*device["flags"], *energy.flags],
     }
 
 
-def _meter(log: SampleLog, start: dict[str, Any]) -> dict[str, Any]:
+def _meter(measured: Measured, start: dict[str, Any]) -> dict[str, Any]:
     """Versions and constants behind the figures."""
-    ticks = {uuid: tick for header in log.headers for uuid, tick in header.get("tick_s", {}).items()}
-    cpu: dict[str, Any] = next((header["cpu"] for header in log.headers if header["cpu"]), {})
+    log = measured.log
+    ticks = {device["uuid"]: tick for device, _, tick in measured.devices if tick is not None}
+    facts: dict[str, Any] = next((header["cpu"] for header in reversed(log.cpu_headers) if header["cpu"]), {})
+    rapl = log.headers[0]["rapl"] if log.headers else {}
     return {
         "stagemeter": start["stagemeter"],
         "disagreement_threshold": DISAGREEMENT,
         "samplers": len(log.headers),
         **({"counter_tick_s": ticks} if ticks else {}),
-        **cpu,
+        **({"rapl": rapl} if rapl else {}),
+        **facts,
     }
 
 
-def _prefixed(per_device: Sequence[tuple[dict[str, Any], Energy]]) -> list[dict[str, str]]:
+def _prefixed(devices: Sequence[tuple[dict[str, Any], Energy, float | None]]) -> list[dict[str, str]]:
     """The devices' remarks, each naming its device."""
-    remarks = []
-    for device, energy in per_device:
-        for remark in [*device["flags"], *energy.flags]:
-            remarks.append(flag(remark["code"], f"{device['name']} ({device['uuid']}): {remark['message']}"))
-    return remarks
+    return [
+        flag(remark["code"], f"{device['name']} ({device['uuid']}): {remark['message']}")
+        for device, energy, _ in devices
+        for remark in [*device["flags"], *energy.flags]
+    ]
 
 
-def _flags(log: SampleLog, quality: Sampling, cpu: Energy) -> list[dict[str, str]]:
+def _flags(measured: Measured) -> list[dict[str, str]]:
     """Remarks on the record as a whole."""
-    remarks = [remark for header in log.headers[-1:] for remark in header["flags"]]
-    remarks += cpu.flags
+    log, quality = measured.log, measured.sampling
+    remarks = [remark for header in [*log.headers[-1:], *log.cpu_headers[-1:]] for remark in header["flags"]]
+    remarks += measured.cpu.flags
     if not log.headers:
         remarks.append(flag("no_samples", "the sampler left no log; nothing was measured"))
     if len(log.headers) > 1:
@@ -172,11 +216,13 @@ def _flags(log: SampleLog, quality: Sampling, cpu: Energy) -> list[dict[str, str
         share, gap = 100 * quality.coverage, quality.longest_gap_s
         text = f"{share:.0f} % of the stage is backed by samples; the longest gap is {gap:.1f} s"
         remarks.append(flag("low_coverage", text))
-    if log.damaged_lines:
-        remarks.append(flag("log_damaged", f"{log.damaged_lines} lines of the sample log could not be read"))
+    if log.damaged_lines or log.lost_lines:
+        text = f"{log.damaged_lines} lines of the sample log could not be read, {log.lost_lines} could not be written"
+        remarks.append(flag("log_damaged", text))
     for uuid, pids in log.strangers.items():
         text = f"{uuid} was also used by {len(pids)} processes outside of this stage; its energy is the whole card's"
         remarks.append(flag("shared_gpu", text))
-    for uuid, error in log.errors.items():
-        remarks.append(flag("gpu_read_error", f"{uuid}: {error}"))
+    for uuid, errors in log.errors.items():
+        text = f"{uuid}: {log.failed_reads[uuid]} readings failed: {errors[-1]}"
+        remarks.append(flag("gpu_read_error", text))
     return remarks

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagemeter.integrate import Window, cpu_energy
-from stagemeter.samplelog import SampleLog, add_lines
+from stagemeter.cpu_energy import cpu_energy
+from stagemeter.energy import Window
+from stagemeter.samplelog import CPU_LOG_NAME, LOG_NAME, GpuPoint, LogReader, SampleLog, header_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,62 +28,75 @@ class Live:
 class LiveLog:
     """Reads what was appended since it last looked, so that asking stays cheap on a long stage."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._log = SampleLog()
+    def __init__(self, folder: Path, *, since: int = 0) -> None:
+        self._folder = folder
+        self._offsets = {LOG_NAME: since, CPU_LOG_NAME: 0}
+        self._began = False
+        self._start = 0.0
+        self._first: dict[str, GpuPoint] = {}
+        self._last: dict[str, GpuPoint] = {}
+        self._watts: dict[str, float] = {}
+        self._reader = LogReader(self._take, lambda _t: None)
 
     def figures(self, start: float, period_s: float, tokens: Mapping[str, int]) -> Live:
         """The figures of a stage that began at monotonic second `start`."""
+        self._start = start
         self._read_on()
-        log = self._log
-        gpu_j, cpu_j, ram_j = self._gpu_j(start), None, None
-        if log.cpu:
-            window = Window(start=start, end=max(log.cpu[-1].t, start), period_s=period_s)
-            cpu_j, ram_j = (energy.value_j for energy in cpu_energy(log, window))
+        log = self._reader.log
+        last_t = max([*(point.t for point in log.tree[-1:]), *(point.t for point in log.cpu[-1:]), start])
+        cpu, ram = cpu_energy(log, Window(start=start, end=last_t, period_s=period_s))
+        gpu_j, cpu_j, ram_j = self._gpu_j(), cpu.value_j, ram.value_j
         expected = [cpu_j, ram_j, *([gpu_j] if log.gpu_expected else [])]
         known = [value for value in expected if value is not None]
-        cpu_w, ram_w = self._cpu_w()
+        cpu_w, ram_w = self._cpu_w(log)
         return Live(
             duration_s=time.monotonic() - start,
             energy_j=sum(known) if len(known) == len(expected) else None,
             gpu_energy_j=gpu_j,
             cpu_energy_j=cpu_j,
             ram_energy_j=ram_j,
-            gpu_power_w=self._gpu_w(),
+            gpu_power_w=sum(self._watts.values()) if self._watts and len(self._watts) == len(self._last) else None,
             cpu_power_w=cpu_w,
             ram_power_w=ram_w,
             tokens=tokens,
         )
 
-    def _read_on(self) -> None:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as stream:
-            stream.seek(self._offset)
-            data = stream.read()
-        complete = data[: data.rfind(b"\n") + 1]
-        self._offset += len(complete)
-        add_lines(self._log, complete.splitlines())
+    def _take(self, uuid: str, point: GpuPoint) -> None:
+        if point.t <= self._start or uuid not in self._first:
+            self._first[uuid] = point
+        self._last[uuid] = point
+        if point.w is not None:
+            self._watts[uuid] = point.w
 
-    def _gpu_j(self, start: float) -> float | None:
+    def _read_on(self) -> None:
+        if not self._began and self._offsets[LOG_NAME]:
+            self._began = True
+            self._reader.add(header_line(self._folder))
+        for name, offset in self._offsets.items():
+            path = self._folder / name
+            if not path.exists():
+                continue
+            with path.open("rb") as stream:
+                stream.seek(offset)
+                data = stream.read()
+            complete = data[: data.rfind(b"\n") + 1]
+            self._offsets[name] += len(complete)
+            self._reader.add(complete.splitlines(), name=name)
+
+    def _gpu_j(self) -> float | None:
         """Counters now minus counters at the start; `None` where a device has none or one ran backwards."""
         total = 0.0
-        for points in self._log.gpu.values():
-            begin = next((p for p in reversed(points) if p.t <= start), points[0])
-            if begin.mj is None or points[-1].mj is None or points[-1].mj < begin.mj:
+        for uuid, last in self._last.items():
+            first = self._first[uuid]
+            if first.mj is None or last.mj is None or last.mj < first.mj:
                 return None
-            total += (points[-1].mj - begin.mj) / 1000
-        return total if self._log.gpu else None
+            total += (last.mj - first.mj) / 1000
+        return total if self._last else None
 
-    def _gpu_w(self) -> float | None:
-        watts = [points[-1].w for points in self._log.gpu.values()]
-        known = [w for w in watts if w is not None]
-        return sum(known) if known and len(known) == len(watts) else None
-
-    def _cpu_w(self) -> tuple[float | None, float | None]:
+    @staticmethod
+    def _cpu_w(log: SampleLog) -> tuple[float | None, float | None]:
         """Mean CPU and RAM power over the last half second or more."""
-        points = self._log.cpu
+        points = log.cpu
         last = points[-1] if points else None
         if last is None:
             return None, None

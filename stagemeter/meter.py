@@ -20,12 +20,11 @@ from stagemeter.assemble import assemble
 from stagemeter.errors import MeterError, SpoolError
 from stagemeter.live import Live, LiveLog
 from stagemeter.records import ROLE_OF_KIND, ROLES, TOKEN_KINDS, StageRecord
-from stagemeter.samplelog import read_log
-from stagemeter.sampler import LOG_NAME
-from stagemeter.sampling import SamplerProcess
+from stagemeter.sampling import SharedSampler, current_sampler, shared_sampler
 from stagemeter.sensors import flag
 
 SAVE_EVERY_S = 0.5
+PERIOD_S = 0.1
 _current: ContextVar[str | None] = ContextVar("stagemeter_current", default=None)
 
 
@@ -33,7 +32,8 @@ class Meter:
     """Meters the block it is entered around, and leaves a `StageRecord` in `record` and in the spool.
 
     The stage begins when the sampler has taken its first sample, so waiting for it is not part of the stage. A
-    `Meter` inside another one's block is a part of it (`parent_id`) and not summed a second time.
+    `Meter` inside another one's block is a part of it (`parent_id`) and not summed a second time; the two share a
+    sampler and its log.
 
     `environment=None` collects it here. `gpus` overrides `CUDA_VISIBLE_DEVICES` for the meter ("" meters none).
     `synchronize` is called at both edges, before the sample is taken: pass `torch.cuda.synchronize` where kernels
@@ -54,7 +54,7 @@ class Meter:
         role: str = "",
         rank: int = 0,
         world_size: int = 1,
-        period_s: float = 0.5,
+        period_s: float = PERIOD_S,
         gpus: str | None = None,
         synchronize: Callable[[], None] | None = None,
         extra: Mapping[str, Any] | None = None,
@@ -63,7 +63,7 @@ class Meter:
         if role not in ROLES:
             raise MeterError(f"{kind!r} is no known kind of stage, so give its role: one of {', '.join(ROLES)}")
         if not 0.01 <= period_s <= 60:
-            raise MeterError(f"a period of {period_s!r} s is outside 0.01 to 60 s; the default is 0.5 s")
+            raise MeterError(f"a period of {period_s!r} s is outside 0.01 to 60 s; the default is {PERIOD_S} s")
         self.record_id = str(uuid7())
         self._spool_dir = (Path(spool_dir) if spool_dir is not None else spool.default_spool()).absolute()
         self.folder = self._spool_dir / self.record_id
@@ -88,9 +88,10 @@ class Meter:
         self._lock = Lock()
         self._saved_at = 0.0
         self._closing = False
-        self._sampler: SamplerProcess | None = None
+        self._sampler: SharedSampler | None = None
+        self._end_t: float | None = None
         self._record: StageRecord | None = None
-        self._live = LiveLog(self.folder / LOG_NAME)
+        self._live: LiveLog | None = None
 
     @property
     def record(self) -> StageRecord:
@@ -108,19 +109,27 @@ class Meter:
             raise SpoolError(f"{self.folder} could not be made: {error}") from error
         self._facts["environment"] = dict(environments.collect() if self._environment is None else self._environment)
         self._facts["parent_id"] = _current.get()
-        self._sampler = self._start_sampler()
+        sampler = shared_sampler(self._spool_dir, self._gpus) or SharedSampler(
+            self.folder,
+            period_s=self._facts["period_s"],
+            cpu_cache=self._spool_dir / "cpu.json",
+            gpus=self._gpus,
+        )
+        sampler.join()
+        self._sampler = sampler
+        self._contexts = _current.set(self.record_id), current_sampler.set(sampler)
         try:
-            self._begin(self._sampler)
+            self._begin(sampler)
         except BaseException:
-            self._sampler.kill()
+            self._leave_context()
+            sampler.leave()
             raise
-        self._token = _current.set(self.record_id)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _current.reset(self._token)
+        self._leave_context()
         extra = {} if error is None else {"error": f"{type(error).__name__}: {error}"[:300]}
         try:
             self._finish("completed" if error is None else "failed", extra)
@@ -156,27 +165,38 @@ class Meter:
 
     def live(self) -> Live:
         """Energy and power so far, from the samples on disk. Cheap enough for every second; any thread may ask."""
-        if "t" not in self._facts:
+        if self._live is None:
             raise MeterError("live figures are there once the with block has begun")
         self._save_progress()
         with self._lock:
             return self._live.figures(self._facts["t"], self._facts["period_s"], dict(self._tokens))
 
-    def _start_sampler(self) -> SamplerProcess:
-        period_s, cache = self._facts["period_s"], self._spool_dir / "cpu.json"
-        return SamplerProcess(self.folder, period_s=period_s, cpu_cache=cache, gpus=self._gpus)
-
-    def _begin(self, sampler: SamplerProcess) -> None:
+    def _begin(self, sampler: SharedSampler) -> None:
         """The stage's first edge."""
+        self._facts |= {"log": sampler.folder.name, "log_bytes": sampler.size(), "period_s": sampler.period_s}
         if self._synchronize:
             self._synchronize()
-        if not sampler.ask("mark start"):
+        if not sampler.mark(f"start:{self.record_id}"):
             raise MeterError("the sampler died before the stage began; its errors are in sampler.log in the spool")
-        self._facts |= {"t": time.monotonic(), "started_at": datetime.now(UTC).isoformat()}
+        self._start_now()
+        self._live = LiveLog(sampler.folder, since=self._facts["log_bytes"])
         self._save_start(sampler)
+        self._start_now()  # writing that to disk took time, which is not the stage's
 
-    def _save_start(self, sampler: SamplerProcess) -> None:
-        processes = {"process": spool.identity(os.getpid()), "sampler": spool.identity(sampler.pid)}
+    def _leave_context(self) -> None:
+        record, sampler = self._contexts
+        _current.reset(record)
+        current_sampler.reset(sampler)
+
+    def _start_now(self) -> None:
+        self._facts |= {"t": time.monotonic(), "started_at": datetime.now(UTC).isoformat()}
+
+    def _save_start(self, sampler: SharedSampler) -> None:
+        pid = sampler.pid
+        processes = {
+            "process": spool.identity(os.getpid()),
+            "sampler": None if pid is None else spool.identity(pid),
+        }
         spool.write_json(self.folder / "start.json", {**self._facts, **processes})
 
     def _save_progress(self) -> None:
@@ -197,13 +217,11 @@ class Meter:
 
     def _watch_sampler(self) -> None:
         """If the sampler has died, go on with another one. The hole stays visible in the log and in the flags."""
-        if self._sampler is None or self._sampler.is_running():
+        if self._sampler is None:
             return
-        self._sampler.kill()
-        self._sampler = None
         try:
-            self._sampler = self._start_sampler()
-            self._save_start(self._sampler)
+            if self._sampler.revive():
+                self._save_start(self._sampler)
         except (MeterError, SpoolError) as error:
             self._remark("sampler_died", f"the sampler died and could not be replaced: {error}")
 
@@ -220,22 +238,27 @@ class Meter:
         end = time.monotonic()
         with self._lock:
             self._closing = True
-        if self._sampler is None or not self._sampler.ask("mark end"):
-            self._read_once_more()
-        if self._sampler is not None and not self._sampler.stop():
-            self._remark("sampler_died", "the sampler did not answer at the end of the stage")
-        log = read_log(self.folder / LOG_NAME)
-        flags = tuple(self._flags.values())
-        progress = self._progress()
-        self._record = assemble(self._facts, log, end_t=end, status=status, progress=progress, extra=extra, flags=flags)
+        if self._sampler is not None:
+            self._end(self._sampler)
+        self._record = assemble(
+            self._facts,
+            self._spool_dir / self._facts["log"],
+            end_t=end,
+            status=status,
+            progress=self._progress(),
+            extra=extra,
+            flags=tuple(self._flags.values()),
+        )
         spool.write_record(self._spool_dir, self._record)
 
-    def _read_once_more(self) -> None:
-        """The sampler died unseen: another one reads the counters, so that their difference is complete."""
-        if self._sampler is not None:
-            self._sampler.kill()
-            self._sampler = None
+    def _end(self, sampler: SharedSampler) -> None:
+        """The stage's last edge. A sampler that died unseen is replaced, so that the counters are read once more."""
         try:
-            self._sampler = self._start_sampler()
+            if not sampler.mark(f"end:{self.record_id}"):
+                sampler.replace()
+                sampler.mark(f"end:{self.record_id}")
+            sampler.settle()
         except MeterError as error:
             self._remark("sampler_died", f"the sampler died and could not be replaced: {error}")
+        if not sampler.leave():
+            self._remark("sampler_died", "the sampler did not answer at the end of the stage")

@@ -2,18 +2,23 @@
 
 It appends one JSON line per sample to `DIRECTORY/samples.jsonl`, so that whatever was measured is on disk the
 moment it was measured. It is a process of its own because training holds the interpreter's lock, and because it
-has to outlive a killed stage by one last sample. It ends when it is told to, or when its parent has died.
+has to outlive a killed stage by one last sample. It ends when it is told to, or when its parent has died. It stays
+small: CodeCarbon, which is not, runs in a process beside it (`stagemeter.cpu_sampler`).
 
-It is spoken to over standard input, one word a line: `mark NAME` and `stop`. Each is answered, after the sample
-that belongs to it is on disk, by `done`.
+It is spoken to over standard input, one word a line: `mark NAME`, `settle` (see the counters' next ticks, so that the
+last mark can be integrated) and `stop`. Each is answered, once what it asks for is on disk, by `done`.
 
-Lines of the log, told apart by `kind`:
+Polling adapts. A GPU's counter moves in ticks, and where exactly a tick lies is what sharpens an edge; so counters are
+read every 2 ms until their pace is known, and after every mark until each has moved once. In between a reading each
+period is enough, as a counter forgets nothing. A GPU without a counter is read 50 times a second.
 
-- `header`: devices, CPU method, period, remarks; one each time a sampler starts
-- `sample`: `t` (monotonic s), `wall` (unix s), per GPU `t`, `mj` (counter) and `w`, about once a second `cpu`
-  (cumulative `cpu_j`, `ram_j`, and the CPU seconds `cpu_s` under them), and at the stage's edges a `mark` with the
-  `strangers` that compute on its devices
-- `tick`: after an edge, `at` which monotonic second a GPU's counter moved, from `before` to `mj`
+Lines of the log, told apart by `kind`; `t` is monotonic, `wall` is unix time, both in seconds:
+
+- `header`: devices, RAPL zones, period, remarks; one each time a sampler starts
+- `sample`: `gpu`, one list per device of the header, `[µs after t, µs of doubt, counter mJ, average mW, instant mW,
+  age of the instant power in µs]` and an error if one occurred; about once a second and at marks `tree` (the process
+  tree) and `rapl`; at marks `mark`, and now and then the `strangers` that compute on its devices
+- `fast`: `gpu` alone, without average power
 - `end`: why it stopped
 """
 
@@ -22,23 +27,29 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import psutil
 
-from stagemeter.errors import MeterError
-from stagemeter.sensors import GpuSensor, flag
-from stagemeter.sensors.ticks import FINE_TICK_S, moves, tick_periods
+from stagemeter.samplelog import LOG_NAME
+from stagemeter.sensors import GpuSensor, Reading, flag
+from stagemeter.sensors.rapl import RaplSensor, open_rapl
+from stagemeter.sensors.tree import ProcessTree
 
-LOG_NAME = "samples.jsonl"
-CPU_PERIOD_S = 1.0
-WATCH_S = 0.35  # long enough to see three ticks of a 100 ms counter
-LONGEST_WATCH_S = 0.3
+SLOW_PERIOD_S = 1.0  # of what changes slowly: the process tree, RAPL
+STRANGERS_PERIOD_S = 10.0
+NO_COUNTER_PERIOD_S = 0.02
+FAST_PERIOD_S = 0.002
+TICKS_FOR_A_PACE = 3
+LONGEST_FAST_S = 0.5
+LONGEST_FAST_AT_END_S = 0.3
 PARENT_CHECK_S = 0.5
+CPU_SAMPLER_ENDS_WITHIN_S = 45.0
 
 
 class Log:
@@ -51,7 +62,7 @@ class Log:
 
     def append(self, kind: str, **values: Any) -> None:
         """Write one line now."""
-        record = {"kind": kind, "t": time.monotonic(), "wall": time.time(), **values}
+        record = {"kind": kind, "t": round(time.monotonic(), 6), "wall": round(time.time(), 6), **values}
         if self.lost:
             record["lost_lines"] = self.lost
         line = ("\n" if self._torn else "") + json.dumps(record, separators=(",", ":")) + "\n"
@@ -70,46 +81,107 @@ class Log:
         os.close(self._fd)
 
 
+class Watch:
+    """Whether each counter has moved often enough since the watch began."""
+
+    def __init__(self, moves: int, until: float) -> None:
+        self._moves, self._until = moves, until
+        self._last: list[int | None] = []
+        self._seen: list[int] = []
+
+    def take(self, readings: Sequence[Reading]) -> None:
+        """Look at one reading of all devices."""
+        values = [reading.mj for reading in readings]
+        if not self._last:
+            self._last, self._seen = values, [0] * len(values)
+        for i, (before, now) in enumerate(zip(self._last, values, strict=True)):
+            if now is not None and before is not None and now != before:
+                self._seen[i] += 1
+            self._last[i] = before if now is None else now
+
+    @property
+    def wanted(self) -> int:
+        """How many moves the slowest counter still owes."""
+        owed = [self._moves - seen for seen, mj in zip(self._seen, self._last, strict=True) if mj is not None]
+        return max(owed, default=self._moves)
+
+    def is_over(self) -> bool:
+        """Whether nothing more is to be learnt, or time is up."""
+        return time.monotonic() > self._until or (bool(self._last) and self.wanted <= 0)
+
+
 class Sampler:
     """Owns the sensors and the loop."""
 
-    def __init__(self, log: Log, *, pid: int, period_s: float, tick_s: float, gpu: GpuSensor | None, cpu: Any) -> None:
-        self._log, self._pid, self._period_s, self._tick_s = log, pid, period_s, tick_s
-        self._gpu, self._cpu = gpu, cpu
-        self._next_cpu = 0.0
+    def __init__(
+        self,
+        log: Log,
+        *,
+        pid: int,
+        period_s: float,
+        gpu: GpuSensor | None,
+        rapl: RaplSensor | None,
+        tree: ProcessTree,
+        adaptive: bool = True,
+    ) -> None:
+        self._log, self._pid, self._period_s = log, pid, period_s
+        self._gpu, self._rapl, self._tree, self._adaptive = gpu, rapl, tree, adaptive
+        self._next_slow = self._next_strangers = 0.0
+        self._watch: Watch | None = None
         self._pending = b""
 
     def sample(self, mark: str | None = None) -> None:
-        """Read everything and append it. CPU figures come about once a second, and always at a mark."""
-        values: dict[str, Any] = {}
-        if self._gpu is not None:
-            values["gpu"] = self._gpu.read()
+        """Read everything that is due and append it; at a mark everything, the GPUs first."""
+        values: dict[str, Any] = {} if self._gpu is None else self._gpu_values(self._gpu.read())
+        now = time.monotonic()
         # The sample nearest to a second after the last: a hair too early must not mean half a second too late.
-        due = time.monotonic() + self._period_s / 2 >= self._next_cpu
-        if self._cpu is not None and (mark or due):
-            values["cpu"] = self._cpu.read()
-            self._next_cpu = time.monotonic() + CPU_PERIOD_S
-        if mark:
-            values["mark"] = mark
+        if mark or now + self._period_s / 2 >= self._next_slow:
+            values["tree"] = self._tree.read()
+            if self._rapl is not None:
+                values["rapl"] = {"t": time.monotonic(), "uj": self._rapl.read()}
+            self._next_slow = now + SLOW_PERIOD_S
+        if self._gpu is not None and (mark or now >= self._next_strangers):
             values["strangers"] = strangers(self._gpu, self._pid)
-        self._log.append("sample", **values)
+            self._next_strangers = now + STRANGERS_PERIOD_S
+        self._log.append("sample", **({"mark": mark} if mark else {}), **values)
 
-    def watch(self) -> None:
-        """Follow the counters until each has moved once: where exactly a tick lies sharpens the edge before it."""
-        if self._gpu is None or self._tick_s <= FINE_TICK_S:
+    def watch(self, moves: int, seconds: float) -> None:
+        """Read fast from now on, until every counter has moved `moves` times or `seconds` have passed."""
+        if self._gpu is not None and self._adaptive:
+            owed = self._watch.wanted if self._watch is not None else 0
+            self._watch = Watch(max(moves, owed), time.monotonic() + (LONGEST_FAST_S if owed > moves else seconds))
+
+    def _gpu_values(self, readings: Sequence[Reading]) -> dict[str, Any]:
+        since = readings[0].t
+        return {"t": round(since, 6), "gpu": [reading.to_list(since) for reading in readings]}
+
+    def _fast(self) -> None:
+        """One fast reading; ends the watch when it has seen enough."""
+        if self._gpu is None or self._watch is None:
             return
-        for move in moves(self._gpu, min(1.3 * self._tick_s, LONGEST_WATCH_S), enough=1):
-            self._log.append("tick", uuid=move.uuid, at=move.t, before=move.before, mj=move.mj)
+        readings = self._gpu.read_fast()
+        self._log.append("fast", **self._gpu_values(readings))
+        self._watch.take(readings)
+        if self._watch.is_over():
+            self._watch = None
+
+    def finish_watch(self) -> None:
+        """See the running watch to its end: no mark comes that could not wait."""
+        while self._watch is not None:
+            self._fast()
+            time.sleep(FAST_PERIOD_S)
 
     def run(self, control: int, answers: int) -> str:
         """Sample until told to stop or left alone; the reason."""
         due = time.monotonic()
         while True:
-            now = time.monotonic()
-            if now >= due:
+            if time.monotonic() >= due:
                 self.sample()
                 due = max(due + self._period_s, time.monotonic())
-            wait = min(max(due - time.monotonic(), 0.0), PARENT_CHECK_S)
+            elif self._watch is not None:
+                self._fast()
+            wait = FAST_PERIOD_S if self._watch is not None else PARENT_CHECK_S
+            wait = min(max(due - time.monotonic(), 0.0), wait)
             ready, _, _ = select.select([control], [], [], wait)
             if os.getppid() != self._pid:
                 return "parent_died"
@@ -128,12 +200,13 @@ class Sampler:
             word, _, name = line.decode().partition(" ")
             if word == "stop":
                 return "stopped"
+            if word == "settle":
+                self.finish_watch()
+                _answer(answers, "done")
+                continue
             self.sample(mark=name)
-            if name == "end":  # the stage is over and can wait; one that begins cannot
-                self.watch()
             _answer(answers, "done")
-            if name == "start":
-                self.watch()
+            self.watch(moves=1, seconds=LONGEST_FAST_AT_END_S)
         return None
 
 
@@ -142,17 +215,15 @@ def strangers(gpu: GpuSensor | None, pid: int) -> dict[str, list[int]]:
 
     In a container the driver names processes by the host's numbers; those that do not exist here say nothing.
     """
-    if gpu is None:
+    found = {} if gpu is None else gpu.processes()
+    if not any(found.values()):
         return {}
     try:
         own = {pid, os.getpid(), *(child.pid for child in psutil.Process(pid).children(recursive=True))}
     except psutil.Error:  # the stage has just died
         return {}
-    found = {
-        uuid: [other for other in pids if other not in own and psutil.pid_exists(other)]
-        for uuid, pids in gpu.processes().items()
-    }
-    return {uuid: pids for uuid, pids in found.items() if pids}
+    others = {uuid: [p for p in pids if p not in own and psutil.pid_exists(p)] for uuid, pids in found.items()}
+    return {uuid: pids for uuid, pids in others.items() if pids}
 
 
 def _answer(answers: int, word: str) -> None:
@@ -174,33 +245,37 @@ def open_gpu() -> tuple[GpuSensor | None, list[dict[str, str]], bool]:
     return sensor, [], sensor is not None
 
 
-def open_cpu(pid: int, cache: Path | None) -> tuple[Any, list[dict[str, str]]]:
-    """The started CPU sensor, or `None` and why."""
-    from stagemeter.sensors.cpu import CpuSensor
+def start_cpu_sampler(directory: Path, pid: int, cache: Path | None) -> subprocess.Popen[bytes]:
+    """CodeCarbon in a process of its own, which ends when its standard input closes or this process dies."""
+    options = ["--pid", str(pid), *(["--cache", str(cache)] if cache else [])]
+    return subprocess.Popen(
+        [sys.executable, "-m", "stagemeter.cpu_sampler", str(directory), *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
 
-    sensor = CpuSensor(pid, cache=cache)
+
+def stop_cpu_sampler(process: subprocess.Popen[bytes]) -> None:
+    """Have it take its last reading and end."""
+    if process.stdin is not None:
+        process.stdin.close()
     try:
-        sensor.start()
-    except ImportError as error:
-        return None, [flag("cpu_unmeasured", f"CPU energy was not measured: {error}; install stagemeter[codecarbon]")]
-    except MeterError as error:
-        return None, [flag("cpu_unmeasured", str(error))]
-    return sensor, sensor.flags
+        process.wait(CPU_SAMPLER_ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def header(
-    gpu: GpuSensor | None, cpu: Any, *, period_s: float, ticks: dict[str, float], expected: bool
-) -> dict[str, Any]:
+def header(gpu: GpuSensor | None, rapl: RaplSensor | None, *, period_s: float, expected: bool) -> dict[str, Any]:
     """What the log's first line says about the sensors."""
     simulated = bool(gpu and gpu.simulated) or os.environ.get("STAGEMETER_SIMULATED") == "1"
     return {
-        "schema": 1,
+        "schema": 2,
         "pid": os.getpid(),
         "period_s": period_s,
         "gpu_expected": expected,
         "devices": [device.to_dict() for device in gpu.devices] if gpu else [],
-        "tick_s": ticks,
-        "cpu": cpu.facts if cpu else {},
+        "rapl": rapl.facts if rapl else {},
         "simulated": simulated,
     }
 
@@ -210,29 +285,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m stagemeter.sampler", description="Sample energy into a log.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--pid", type=int, required=True, help="the metered process, which is this one's parent")
-    parser.add_argument("--period", type=float, default=0.5, help="seconds between samples")
+    parser.add_argument("--period", type=float, default=0.1, help="seconds between samples")
+    parser.add_argument("--constant", action="store_true", help="never faster than the period, around edges neither")
     parser.add_argument("--cpu-cache", type=Path, help="where the processor's design power is kept")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage; the stage then stops its sampler
+    cpu = start_cpu_sampler(options.directory, options.pid, options.cpu_cache)
     log = Log(options.directory / LOG_NAME)
-    gpu, gpu_flags, expected = open_gpu()
-    ticks: dict[str, float] = {}
-    watch = Thread(target=lambda: ticks.update(tick_periods(gpu, WATCH_S) if gpu else {}))
-    watch.start()
-    cpu, cpu_flags = open_cpu(options.pid, options.cpu_cache)
-    watch.join()
-    facts = header(gpu, cpu, period_s=options.period, ticks=ticks, expected=expected)
-    log.append("header", **facts, flags=[*gpu_flags, *cpu_flags])
-    tick_s = max(ticks.values(), default=0.0)
-    sampler = Sampler(log, pid=options.pid, period_s=options.period, tick_s=tick_s, gpu=gpu, cpu=cpu)
+    gpu, flags, expected = open_gpu()
+    rapl = open_rapl()
+    period_s = options.period
+    if gpu is not None and not options.constant and not all(device.has_counter for device in gpu.devices):
+        period_s = min(period_s, NO_COUNTER_PERIOD_S)
+    log.append("header", **header(gpu, rapl, period_s=period_s, expected=expected), flags=flags)
+    tree = ProcessTree(options.pid, without=os.getpid())
+    parts: dict[str, Any] = {"gpu": gpu, "rapl": rapl, "tree": tree, "adaptive": not options.constant}
+    sampler = Sampler(log, pid=options.pid, period_s=period_s, **parts)
     sampler.sample(mark="first")
+    sampler.watch(moves=TICKS_FOR_A_PACE, seconds=LONGEST_FAST_S)
     _answer(1, "ready")
     reason = sampler.run(0, 1)
+    sampler.finish_watch()
     sampler.sample(mark="last")
-    if reason != "stopped":
-        sampler.watch()
-    if cpu:
-        cpu.stop()
+    stop_cpu_sampler(cpu)
     log.append("end", reason=reason)
     log.close()
     _answer(1, "done")

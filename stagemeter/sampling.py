@@ -5,12 +5,16 @@ import select
 import subprocess
 import sys
 import time
+from contextvars import ContextVar
 from pathlib import Path
+from threading import RLock
 
 from stagemeter.errors import MeterError
+from stagemeter.samplelog import LOG_NAME
 
-READY_WITHIN_S = 90.0  # CodeCarbon looks up the processor once per machine, on a slow disk this takes a while
+READY_WITHIN_S = 30.0
 ANSWER_WITHIN_S = 15.0
+STOPPED_WITHIN_S = 60.0  # CodeCarbon looks up the processor once per machine, which on a slow disk takes a while
 ERRORS_NAME = "sampler.log"
 
 
@@ -48,8 +52,11 @@ class SamplerProcess:
         """Whether it still lives."""
         return self._process.poll() is None
 
-    def ask(self, command: str) -> bool:
-        """Have it do something; whether it has."""
+    def mark(self, name: str) -> bool:
+        """Have it take a sample with this mark; whether it has."""
+        return self._ask(f"mark {name}", ANSWER_WITHIN_S)
+
+    def _ask(self, command: str, seconds: float) -> bool:
         if self._process.stdin is None:
             return False
         try:
@@ -57,11 +64,15 @@ class SamplerProcess:
             self._process.stdin.flush()
         except OSError:
             return False
-        return self._wait_for(b"done", ANSWER_WITHIN_S)
+        return self._wait_for(b"done", seconds)
+
+    def settle(self) -> bool:
+        """Have it see the counters' next ticks; afterwards an edge that was marked can be integrated."""
+        return self._ask("settle", ANSWER_WITHIN_S)
 
     def stop(self) -> bool:
         """Have it take its last sample and end; whether it did."""
-        done = self.ask("stop")
+        done = self._ask("stop", STOPPED_WITHIN_S)
         if done:
             self._close()
         else:
@@ -108,3 +119,100 @@ def _environment(gpus: str | None) -> dict[str, str]:
     if gpus is not None:
         values["CUDA_VISIBLE_DEVICES"] = gpus
     return values
+
+
+current_sampler: ContextVar["SharedSampler | None"] = ContextVar("stagemeter_sampling", default=None)
+
+
+def shared_sampler(spool_dir: Path, gpus: str | None) -> "SharedSampler | None":
+    """The sampler of the meter around this one, where it watches the same devices from this process."""
+    sampler = current_sampler.get()
+    if sampler is None or not sampler.is_open or sampler.owner != os.getpid():
+        return None
+    same = sampler.folder.parent == spool_dir and gpus in (None, sampler.gpus)
+    return sampler if same else None
+
+
+class SharedSampler:
+    """The sampler of one log, for a meter and all that are nested in it; found dead, it is replaced.
+
+    Raises `MeterError` if sampling does not begin. Whoever shares it calls `join` and `leave`; the last to leave ends
+    it. Safe to call from several threads.
+    """
+
+    def __init__(self, folder: Path, *, period_s: float, cpu_cache: Path, gpus: str | None) -> None:
+        self.folder, self.period_s, self.gpus = folder, period_s, gpus
+        self.owner = os.getpid()
+        self._cpu_cache = cpu_cache
+        self._users = 0
+        self._lock = RLock()
+        self._process: SamplerProcess | None = self._start()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the sampler now; `None` while there is none."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be joined."""
+        with self._lock:
+            return self._process is not None
+
+    def size(self) -> int:
+        """Bytes in its log, to read on from later."""
+        path = self.folder / LOG_NAME
+        return path.stat().st_size if path.exists() else 0
+
+    def join(self) -> None:
+        """One more user."""
+        with self._lock:
+            self._users += 1
+
+    def leave(self) -> bool:
+        """One user less; whether the sampler answered, where it was the last and ended it."""
+        with self._lock:
+            self._users -= 1
+            if self._users or self._process is None:
+                return True
+            process, self._process = self._process, None
+            return process.stop()
+
+    def mark(self, name: str) -> bool:
+        """Have it take a sample with this mark; whether it has."""
+        with self._lock:
+            return self._process is not None and self._process.mark(name)
+
+    def settle(self) -> bool:
+        """Wait until what was marked can be integrated."""
+        with self._lock:
+            return self._process is not None and self._process.settle()
+
+    def revive(self) -> bool:
+        """If the sampler has died, go on with another one; whether it had. The hole stays visible in the log."""
+        with self._lock:
+            if self._process is not None:
+                if self._process.is_running():
+                    return False
+                self._process.kill()
+                self._process = None
+            self._process = self._start()
+            return True
+
+    def replace(self) -> None:
+        """Go on with another one, as this one does not answer."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+                self._process = None
+            self._process = self._start()
+
+    def kill(self) -> None:
+        """End it without another sample."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+                self._process = None
+
+    def _start(self) -> SamplerProcess:
+        return SamplerProcess(self.folder, period_s=self.period_s, cpu_cache=self._cpu_cache, gpus=self.gpus)

@@ -25,11 +25,10 @@ import psutil
 from stagemeter.assemble import assemble
 from stagemeter.errors import RecordError, SpoolError
 from stagemeter.records import StageRecord
-from stagemeter.samplelog import read_log, read_power_curve
-from stagemeter.sampler import LOG_NAME
+from stagemeter.samplelog import LOG_NAME, last_mark, last_time
 from stagemeter.sensors import flag
 
-__all__ = ["default_spool", "mark_sent", "pending", "power_log", "prune", "read_power_curve", "recover", "write_record"]
+__all__ = ["default_spool", "log_folder", "mark_sent", "pending", "prune", "recover", "write_record"]
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +141,10 @@ def mark_sent(spool_dir: Path | str, record_id: str) -> None:
     (Path(spool_dir) / record_id / "sent").touch()
 
 
-def power_log(spool_dir: Path | str, record_id: str) -> Path:
-    """The log of samples behind a record, for `read_power_curve`."""
-    return Path(spool_dir) / record_id / LOG_NAME
+def log_folder(spool_dir: Path | str, record_id: str) -> Path:
+    """Where the samples behind a record lie: its own folder, or that of the meter around it."""
+    folder = Path(spool_dir) / record_id
+    return folder.parent / str(read_json(folder / "start.json").get("log", folder.name))
 
 
 def recover(spool_dir: Path | str) -> list[StageRecord]:
@@ -193,10 +193,10 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def _lost(folder: Path, start: dict[str, Any]) -> StageRecord:
-    log = read_log(folder / LOG_NAME)
+    log = log_folder(folder.parent, folder.name)
     progress = read_json(folder / "progress.json")
     # A stage that had ended but died before it wrote its record ended at its `end` mark.
-    end = log.marks.get("end", log.times[-1] if log.times else start["t"])
+    end = last_mark(log, f"end:{folder.name}") or last_time(log) or start["t"]
     remark = flag("lost", "the process ended without closing its meter; energy is booked up to the last sample")
     return assemble(start, log, end_t=end, status="lost", progress=progress, flags=[remark])
 
@@ -227,15 +227,15 @@ def is_alive(process: dict[str, Any], folder: Path) -> bool:
 
 def _silent(folder: Path) -> bool:
     """Another boot, host or container: dead once its log has not grown for a while."""
-    path = folder / LOG_NAME
+    path = log_folder(folder.parent, folder.name) / LOG_NAME
     written = (path if path.exists() else folder / "start.json").stat().st_mtime
     return time.time() - written > SILENCE_S
 
 
-def _sampler_ended(sampler: dict[str, Any], folder: Path) -> bool:
+def _sampler_ended(sampler: dict[str, Any] | None, folder: Path) -> bool:
     """Give an orphaned sampler the time to take its last sample."""
     deadline = time.monotonic() + SAMPLER_GRACE_S
-    while is_alive(sampler, folder):
+    while sampler is not None and is_alive(sampler, folder):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

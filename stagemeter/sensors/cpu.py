@@ -1,21 +1,25 @@
-"""CPU and RAM energy by CodeCarbon in process mode, read in the sampler and not in the metered process.
+"""CPU and RAM energy by CodeCarbon in process mode, of a process that is not this one.
 
-CodeCarbon follows the process it runs in. So that the figures outlive a killed stage, its offline tracker is
-adapted in four points, all in this file (written against codecarbon 3.3):
+CodeCarbon follows the process it runs in. So that the figures outlive a killed stage, its offline tracker runs in a
+process of its own and is adapted in six points, all in this file (written against codecarbon 3.3):
 
-1. its CPU and RAM readers look at the metered process's tree instead of their own process;
-2. the CPU time of that tree includes children that have ended and were waited for, which would otherwise drop out,
-   and leaves out the sampler;
-3. no GPU is opened: GPUs are metered by NVML, and would count twice;
-4. no carbon is computed: that is done later from dated factors, so no geography and no network is touched.
+1. its CPU and RAM readers look at the metered process's tree, with children that have ended and without samplers;
+2. the processor's RAPL registers are left to `sensors/rapl.py`: CodeCarbon would give the whole machine's energy for
+   the stage's;
+3. memory that processes share is in each one's resident size; the sum is held to what the machine has;
+4. its clock is the monotonic one: with the wall clock, a step of it would change the CPU load that it computes;
+5. no GPU is opened: GPUs are metered by NVML, and would count twice;
+6. no carbon is computed: that is done later from dated factors, so no geography and no network is touched.
 
-One tracker is started once and stopped once; measuring in between is driven by the sampler's loop.
+One tracker is started once and stopped once; its tasks and its timers are not used.
 """
 
+import hashlib
 import json
+import math
 import os
 import time
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,157 +27,158 @@ from typing import Any
 import psutil
 
 from stagemeter.errors import MeterError
-from stagemeter.sensors import flag
+from stagemeter.sensors.tree import ProcessTree
 
 J_PER_KWH = 3.6e6
-MOST_DIPS = 3
-
-
-class ProcessTree:
-    """CPU time of a process and its descendants, in the shape in which CodeCarbon asks a `psutil.Process`."""
-
-    def __init__(self, pid: int, *, without: int) -> None:
-        self.pid = pid
-        self._root = psutil.Process(pid)
-        self._without = without
-        self.seconds = 0.0
-        self._gone = 0.0  # seconds of processes that left the tree without being waited for
-        self._dips = 0
-
-    def children(self, recursive: bool = False) -> list[Any]:  # noqa: ARG002 - CodeCarbon names the argument
-        """No children: `cpu_times` holds the whole tree's time already."""
-        return []
-
-    def cpu_times(self) -> Any:
-        """User + system seconds of all that live, and of all that ended and were waited for by one that lives."""
-        try:
-            members = [self._root, *self._root.children(recursive=True)]
-        except psutil.Error:
-            members = [self._root]
-        totals = [_cpu_seconds(member) for member in members if member.pid != self._without]
-        if totals and totals[0] is not None:  # without the root nothing more can be told: the last total stands
-            self._advance(sum(total for total in totals if total is not None))
-        return SimpleNamespace(user=self.seconds, system=0.0)
-
-    def _advance(self, total: float) -> None:
-        """Take a new total; it may only rise.
-
-        Parents are read before their children, so one that is waited for in between is missing for this once: wait.
-        One that detached itself stays missing: what it had used stays in the sum.
-        """
-        if total + self._gone >= self.seconds:
-            self.seconds, self._dips = total + self._gone, 0
-            return
-        self._dips += 1
-        if self._dips >= MOST_DIPS:
-            self._gone, self._dips = self.seconds - total, 0
-
-
-def _cpu_seconds(process: psutil.Process) -> float | None:
-    try:
-        times = process.cpu_times()
-    except psutil.Error:
-        return None
-    return float(times.user + times.system + times.children_user + times.children_system)
+MOST_KEPT = 20  # what is known of how many processors and settings the cache holds
 
 
 class CpuSensor:
-    """Cumulative CPU and RAM energy of the tree of process `pid`, since `start`."""
+    """Cumulative CPU and RAM energy of a process tree, since `start`.
 
-    def __init__(self, pid: int, *, cache: Path | None = None) -> None:
-        self._tree = ProcessTree(pid, without=os.getpid())
-        self._cache = cache
+    `facts` is CodeCarbon's version and constants. They are known at once where `cache` holds them; finding the
+    design power takes CodeCarbon three seconds (a subprocess and pandas) and gives the same answer every time.
+    """
+
+    def __init__(self, tree: ProcessTree, *, cache: Path | None = None) -> None:
+        self._tree, self._cache = tree, cache
         self._tracker: Any = None
-        self.facts: dict[str, Any] = {}
-        self.flags: list[dict[str, str]] = []
+        self._kept = _Kept(cache)
+        self.facts: dict[str, Any] = self._kept.facts
 
     def start(self) -> None:
         """Load CodeCarbon and begin. Raises `ImportError` without it, `MeterError` if it would not start."""
-        version = str(_load("codecarbon").__version__)
-        known = self._preload_tdp(version)
+        if self._kept.facts:
+            tdp = SimpleNamespace(model=self._kept.facts["cpu_model"], tdp=self._kept.looked_up)
+            _load("codecarbon.core.hardware_cache")._tdp = tdp
         self._tracker = _tracker(self._tree)
         self._tracker.start()
         if getattr(self._tracker, "_start_time", None) is None:  # CodeCarbon logs its errors and goes on
             raise MeterError("CodeCarbon's tracker did not start; its log is in sampler.log beside the samples")
-        parts = {type(hardware).__name__: hardware for hardware in self._tracker._hardware}
-        cpu = parts.get("CPU")
-        self._describe(version, cpu, parts.get("RAM"))
-        if cpu is not None and not known:
-            self._keep_tdp(version)
+        self.facts = self._describe()
+        if self.facts != self._kept.facts:
+            self._kept.keep(self.facts, _load("codecarbon.core.hardware_cache")._tdp)
 
     def read(self) -> dict[str, float]:
-        """Measure now; cumulative joules since `start`, and the tree's CPU seconds they stand on."""
+        """Measure now: monotonic s, cumulative joules since `start`, and the CPU seconds they stand on."""
         self._tracker._measure_power_and_energy()
         return {
-            "t": time.monotonic(),
-            "cpu_j": self._tracker._total_cpu_energy.kWh * J_PER_KWH,
-            "ram_j": self._tracker._total_ram_energy.kWh * J_PER_KWH,
-            "cpu_s": self._tree.seconds,
+            "t": round(time.monotonic(), 6),
+            "cpu_j": round(self._tracker._total_cpu_energy.kWh * J_PER_KWH, 6),
+            "ram_j": round(self._tracker._total_ram_energy.kWh * J_PER_KWH, 6),
+            "cpu_s": round(self._tree.seconds, 3),
         }
 
     def stop(self) -> None:
         """Stop the tracker."""
         self._tracker.stop()
 
-    def _describe(self, version: str, cpu: Any, ram: Any) -> None:
-        mode = getattr(cpu, "_mode", "none")
-        self.facts = {
-            "codecarbon": version,
-            "cpu_method": "rapl" if mode == "intel_rapl" else "codecarbon_process",
-            "ram_method": "codecarbon_process",
-            "cpu_mode": mode,
+    def _describe(self) -> dict[str, Any]:
+        parts = {type(hardware).__name__: hardware for hardware in self._tracker._hardware}
+        cpu, ram = parts.get("CPU"), parts.get("TreeRam")
+        return {
+            "codecarbon": str(_load("codecarbon").__version__),
+            "cpu_mode": getattr(cpu, "_mode", "none"),
             "cpu_model": getattr(cpu, "_model", ""),
             "cpu_tdp_w": getattr(cpu, "_tdp", None),
             "cpu_threads": getattr(cpu, "_cpu_count", None),
+            "ram_steps_w": _ram_steps(ram),
             "ram_power_forced_w": getattr(ram, "_force_ram_power", None),
             "pue": 1.0,
-            "follows": "process tree by pid, with ended children, without the sampler",
+            "follows": "process tree by pid, with ended children, without samplers",
         }
-        if mode == "intel_rapl":
-            self.flags.append(flag("cpu_whole_package", "RAPL counts the whole processor, not this stage's processes"))
-        else:
-            basis = f"CPU time and a design power of {self.facts['cpu_tdp_w']} W"
-            self.flags.append(flag("estimated", f"CPU energy is CodeCarbon's estimate from {basis}"))
 
-    # Finding the design power takes CodeCarbon about three seconds of CPU time (a subprocess and pandas), and gives
-    # the same answer every time; so it is looked up once per machine and release.
-    def _key(self, version: str) -> str:
-        return f"{version}|{_cpu_model()}|{psutil.cpu_count()}"
 
-    def _preload_tdp(self, version: str) -> bool:
-        if self._cache is None or not self._cache.is_file():
-            return False
-        try:
-            kept = json.loads(self._cache.read_text())[self._key(version)]
-        except (ValueError, KeyError):
-            return False
-        _load("codecarbon.core.hardware_cache")._tdp = SimpleNamespace(model=kept["model"], tdp=kept["tdp"])
-        return True
+class _Kept:
+    """What CodeCarbon has found out before, by its release, the processor and its own settings."""
 
-    def _keep_tdp(self, version: str) -> None:
-        found = _load("codecarbon.core.hardware_cache")._tdp
-        if self._cache is None or found is None:
+    def __init__(self, cache: Path | None) -> None:
+        self._path = cache
+        self._key = _key()
+        found = self._read().get(self._key, {})
+        self.facts: dict[str, Any] = found.get("facts", {})
+        self.looked_up: float | None = found.get("tdp")
+
+    def keep(self, facts: dict[str, Any], tdp: Any) -> None:
+        """Put it in the file, which others may be writing too: the last one wins, and each is whole."""
+        if self._path is None:
             return
-        kept = {"model": found.model, "tdp": found.tdp}
-        aside = self._cache.with_name(f"{self._cache.name}.{os.getpid()}")
-        aside.write_text(json.dumps({self._key(version): kept}))
-        aside.replace(self._cache)
+        entry = {"facts": facts, "tdp": getattr(tdp, "tdp", None)}
+        others = list((self._read() | {self._key: entry}).items())[-MOST_KEPT:]
+        aside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        aside.write_text(json.dumps(dict(others)))
+        aside.replace(self._path)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self._path.read_text()) if self._path is not None else {}
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+
+def _key() -> str:
+    """Names everything that the constants depend on. Settings go in as a digest: they may hold a token."""
+    try:
+        version = metadata.version("codecarbon")
+    except metadata.PackageNotFoundError:
+        version = "none"
+    settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if _is_setting(name)]
+    try:
+        settings.append((Path.home() / ".codecarbon.config").read_text())
+    except (OSError, RuntimeError, ValueError):
+        settings.append("")
+    digest = hashlib.sha256("\n".join(settings).encode(errors="replace")).hexdigest()[:12]
+    return f"{version}|{_cpu_model()}|{psutil.cpu_count()}|{psutil.virtual_memory().total}|{digest}"
+
+
+def _is_setting(name: str) -> bool:
+    return name.upper().startswith("CODECARBON_") or name == "SLURM_JOB_ID"
+
+
+def _ram_steps(ram: Any) -> list[list[float]] | None:
+    """CodeCarbon's model of RAM as steps: from more than so many GiB, so many watts. It depends on whole GiB alone."""
+    if ram is None:
+        return None
+    if ram._force_ram_power is not None:
+        return [[0, ram._force_ram_power]]
+    steps: list[list[float]] = []
+    for gib in range(math.ceil(psutil.virtual_memory().total / 2**30)):
+        watts = ram._calculate_ram_power(gib + 0.5)
+        if not steps or steps[-1][1] != watts:
+            steps.append([gib, watts])
+    return steps
 
 
 def _tracker(tree: ProcessTree) -> Any:
     """CodeCarbon's offline tracker over `tree`. Built in here so that importing this file does not load it."""
     offline: Any = _load("codecarbon").OfflineEmissionsTracker
     resource_tracker: Any = _load("codecarbon.core.resource_tracker").ResourceTracker
+    ram: Any = _load("codecarbon.external.ram").RAM
+    clock = SimpleNamespace(time=time.monotonic, perf_counter=time.perf_counter, sleep=time.sleep)
+    _load("codecarbon.external.hardware").time = clock
+
+    class TreeRam(ram):  # type: ignore[misc]
+        @property
+        def process_memory_GB(self) -> float:
+            return float(min(tree.rss, psutil.virtual_memory().total) / 2**30)
+
+    class Resources(resource_tracker):  # type: ignore[misc]
+        def _try_platform_cpu_backend(self) -> bool:
+            return False
 
     class TreeTracker(offline):  # type: ignore[misc]
         def _initialize_hardware_tracking(self) -> None:
-            resources = resource_tracker(self)
+            resources = Resources(self)
             resources.set_RAM_tracking()
             resources.set_CPU_tracking()
             for hardware in self._hardware:
                 hardware._pid = tree.pid
                 if hasattr(hardware, "_process"):
                     hardware._process = tree
+                if type(hardware) is ram:
+                    hardware.__class__ = TreeRam
+            self._hardware.sort(key=lambda part: isinstance(part, TreeRam))  # reading the CPU looks at the tree
             self._conf.update(hardware=[], gpu_count=0, gpu_model="")
 
         def _initialize_scheduler_state(self) -> None:

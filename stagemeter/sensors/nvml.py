@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stagemeter.sensors import Device, flag
+from stagemeter.sensors import Device, Reading, flag
 
 # Readings beyond this multiple of the enforced limit are no power but garbage (a 32-bit driver library has
 # reported megawatts with a code of success).
-SANE_MULTIPLE = 2.0
+SANE_MULTIPLE = 1.5
+POWER_AVERAGE_S = 1.0  # what NVML documents for the average field
 
 
 def gpu_nodes() -> bool:
@@ -69,6 +70,7 @@ class NvmlSensor:
     def __init__(self, nvml: Any, visible: str | None) -> None:
         self._nvml = nvml
         self._driver = str(nvml.nvmlSystemGetDriverVersion())
+        self._fields = [nvml.NVML_FI_DEV_POWER_AVERAGE, nvml.NVML_FI_DEV_POWER_INSTANT]
         self._cuda = _cuda_version(self._optional(nvml.nvmlSystemGetCudaDriverVersion))
         handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
         uuids = [str(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
@@ -81,7 +83,6 @@ class NvmlSensor:
             self._device(i, uuids[i], names[i], handles[i], sliced=uuids[i] in sliced, ambiguous=ambiguous)
             for i in chosen
         )
-        self._counting = [device.uuid for device in self.devices if device.has_counter]
         self.simulated = "simulated" in self._driver.lower() or any("simulated" in name.lower() for name in names)
 
     def _resolve_mig(self, visible: str | None, uuids: Sequence[str]) -> tuple[str | None, set[str]]:
@@ -112,6 +113,8 @@ class NvmlSensor:
         flags = []
         if sliced or self._optional(self._nvml.nvmlDeviceGetMigMode, handle) == [1, 1]:
             flags.append(flag("mig_parent", "the stage uses a MIG slice; the energy is that of the whole card"))
+        fields = self._optional(self._nvml.nvmlDeviceGetFieldValues, handle, self._fields)
+        average, instant = (None, None) if fields is None else (_field(fields[0]), _field(fields[1]))
         if counter is None:
             flags.append(flag("no_counter", f"{name} has no energy counter; sampled power is integrated instead"))
         if ambiguous:
@@ -130,6 +133,8 @@ class NvmlSensor:
             driver=self._driver,
             cuda=self._cuda,
             has_counter=counter is not None,
+            has_instant=instant is not None,
+            power_window_s=None if average is None else POWER_AVERAGE_S,
             scope="mig-parent" if any(f["code"] == "mig_parent" for f in flags) else "gpu",
             flags=tuple(flags),
         )
@@ -141,19 +146,43 @@ class NvmlSensor:
         except self._nvml.NVMLError:
             return None
 
-    def read(self) -> dict[str, dict[str, Any]]:
-        """One reading per UUID; a device that fell off the bus answers with `error`."""
-        return {uuid: self._read(uuid, handle) for uuid, handle in self._handles.items()}
+    def read(self) -> list[Reading]:
+        """One reading per device; one that fell off the bus answers with `error`."""
+        return [self._read(device, power=True) for device in self.devices]
 
-    def _read(self, uuid: str, handle: Any) -> dict[str, Any]:
-        reading: dict[str, Any] = {"t": time.monotonic()}
+    def read_fast(self) -> list[Reading]:
+        """The counters and instant powers alone, as quickly as can be."""
+        return [self._read(device, power=False) for device in self.devices]
+
+    def _read(self, device: Device, *, power: bool) -> Reading:
+        handle = self._handles[device.uuid]
+        before = time.monotonic()
+        reading = Reading(before)
+        if device.has_counter:
+            try:
+                reading.mj = int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
+            except self._nvml.NVMLError as error:
+                reading.error = f"the energy counter could not be read: {error}"
+            after = time.monotonic()
+            reading.t, reading.doubt_s = (before + after) / 2, (after - before) / 2
         try:
-            if uuid in self._counting:
-                reading["mj"] = self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-            reading["w"] = self._nvml.nvmlDeviceGetPowerUsage(handle) / 1000
+            self._read_power(device, handle, reading, power=power or not device.has_counter)
         except self._nvml.NVMLError as error:
-            reading["error"] = str(error)
+            reading.error = reading.error or f"power could not be read: {error}"
         return reading
+
+    def _read_power(self, device: Device, handle: Any, reading: Reading, *, power: bool) -> None:
+        """Average and instant power: one call where the driver offers both as fields."""
+        if device.has_instant:
+            average, instant = self._nvml.nvmlDeviceGetFieldValues(handle, self._fields)
+            reading.inst_mw = _field(instant)
+            if instant.timestamp > 0:
+                reading.age_s = max(0.0, time.time() - instant.timestamp / 1e6)
+            if power and _field(average) is not None:
+                reading.mw = _field(average)
+                return
+        if power:
+            reading.mw = int(self._nvml.nvmlDeviceGetPowerUsage(handle))
 
     def processes(self) -> dict[str, list[int]]:
         """Process ids that compute on each device now, as far as the driver says."""
@@ -161,15 +190,14 @@ class NvmlSensor:
         found = {uuid: self._optional(ask, handle) or [] for uuid, handle in self._handles.items()}
         return {uuid: [int(process.pid) for process in processes] for uuid, processes in found.items()}
 
-    def counters(self) -> dict[str, tuple[float, int]]:
-        """The counters alone, as quickly as can be: monotonic s and mJ per UUID that has one."""
-        ask = self._nvml.nvmlDeviceGetTotalEnergyConsumption
-        found = {uuid: (self._optional(ask, self._handles[uuid]), time.monotonic()) for uuid in self._counting}
-        return {uuid: (t, mj) for uuid, (mj, t) in found.items() if mj is not None}
-
     def close(self) -> None:
         """Let go of the driver."""
         self._nvml.nvmlShutdown()
+
+
+def _field(value: Any) -> int | None:
+    """A power field in mW; `None` where the device does not offer it."""
+    return int(value.value.uiVal) if value.nvmlReturn == 0 else None
 
 
 def _cuda_version(number: int | None) -> str:

@@ -11,7 +11,7 @@ from stagemeter import spool
 from stagemeter.errors import MeterError
 from stagemeter.meter import Meter
 from stagemeter.records import total_energy
-from stagemeter.samplelog import read_log, read_power_curve
+from stagemeter.samplelog import read_log, trace
 
 
 def spin(cpu_seconds):
@@ -154,12 +154,11 @@ def test_a_sampler_that_cannot_begin_is_an_error_before_the_stage(spool_dir, mon
 def test_the_power_trace_can_be_read_back(spool_dir):
     with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
         time.sleep(2.4)
-    curve = read_power_curve(spool.power_log(spool_dir, meter.record_id))
-    times = [t for t, _ in curve]
+    curve = list(trace(spool.log_folder(spool_dir, meter.record_id)))
+    times = [point.t for point in curve]
     assert times == sorted(times)
     assert times[0] >= 0
-    assert all(set(watts) <= {"cpu", "ram", "gpu"} for _, watts in curve)
-    assert curve[-1][1]["ram"] == pytest.approx(10, rel=0.2)
+    assert next(point.ram_w for point in reversed(curve) if point.ram_w is not None) == pytest.approx(10, rel=0.2)
 
 
 def test_times_on_the_wall_and_on_the_clock_agree(spool_dir):
@@ -189,7 +188,7 @@ def test_codecarbon_reaches_no_network_and_writes_no_file(spool_dir, monkeypatch
     assert not list(spool_dir.rglob("emissions*"))
     log = (meter.folder / "sampler.log").read_text()
     assert "ERROR" not in log
-    assert read_log(meter.folder / "samples.jsonl").damaged_lines == 0
+    assert read_log(meter.folder).damaged_lines == 0
 
 
 def test_an_own_codecarbon_configuration_changes_the_design_power_and_nothing_else(spool_dir, monkeypatch):

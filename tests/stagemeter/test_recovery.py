@@ -80,7 +80,7 @@ def test_a_record_is_pending_until_it_is_marked_as_sent(spool_dir):
     assert spool.pending(spool_dir) == [meter.record]
     spool.mark_sent(spool_dir, meter.record_id)
     assert spool.pending(spool_dir) == []
-    assert spool.power_log(spool_dir, meter.record_id).exists()
+    assert (spool.log_folder(spool_dir, meter.record_id) / "samples.jsonl").exists()
 
 
 def test_the_sampler_ends_with_its_parent_after_one_last_sample(script, spool_dir):
@@ -90,7 +90,7 @@ def test_the_sampler_ends_with_its_parent_after_one_last_sample(script, spool_di
     process.kill()
     process.wait()
     sampler.wait(timeout=5)
-    log = read_log(spool.power_log(spool_dir, record_id))
+    log = read_log(spool.log_folder(spool_dir, record_id))
     assert log.end_reason in ("parent_died", "parent_left")
     assert "last" in log.marks
 

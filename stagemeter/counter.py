@@ -1,0 +1,453 @@
+"""What a GPU's energy counter says between two moments.
+
+A driver publishes the counter in ticks, most every 100 ms: at a tick it is exact, and between two ticks it says
+nothing new. So the counter is known at *knots* (moments at which it was exact), and a stage's edge lies between two.
+There the tick's energy is spread by the instant power read at its two ends: power stays at the first until it steps to
+the second, at the moment that makes the energy come out; where that cannot be, it is spread evenly. What power may
+have done instead bounds the figure: between two knots, `s` seconds after the first and `r` before the second,
+
+    E ∈ [max(p_lo·s, ΔE − p_hi·r), min(p_hi·s, ΔE − p_lo·r)]
+
+with p_lo and p_hi the least and the greatest power that the tick and its neighbours can have drawn.
+
+Before that the readings are made one rising series. A counter that starts over, because the driver was loaded again or
+a register overflowed, goes on from where it was, with the energy of the hole between the two reads filled from power; a
+single reading that no card can have drawn is left out.
+"""
+
+import itertools
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from stagemeter.energy import Flags, Window
+from stagemeter.samplelog import GpuPoint
+from stagemeter.sensors import flag
+
+SANE_MULTIPLE = 1.5  # of the power limit; readings beyond are garbage (a 32-bit driver library has reported megawatts)
+DEFAULT_TICK_S = 0.1  # what data-centre GPUs publish at, for a counter that was not seen to move
+FINE_TICK_S = 0.005  # a counter that moves this often is exact at every read
+CLOSE_S = 0.03  # reads closer than this say how often ticks come
+NEAR_S = 1.5  # how far around an edge readings are looked at
+STANDSTILL_S = 2.0  # a counter that does not move for this long under load is broken
+HARD_TO_TELL_W = 4.0  # two powers closer than this are one, with noise
+MARGIN = 0.01  # how far beyond the powers seen others may lie
+
+
+@dataclass(frozen=True, slots=True)
+class Knot:
+    """At second `t`, give or take `doubt_s`, the counter stood at exactly `mj`."""
+
+    t: float
+    mj: float
+    doubt_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What an exact counter would have shown at an edge, in mJ, and what that lies between.
+
+    `slack` is how much more it may be either way, because the ticks themselves were not seen to the millisecond.
+    """
+
+    value: float
+    low: float
+    high: float
+    slack: float = 0.0
+
+
+def tick_period(points: Sequence[GpuPoint]) -> float | None:
+    """How often the counter moves, in seconds, from reads close enough to tell; `None` if it was not seen to.
+
+    0.0 for a counter that moves at every read, which is exact whenever it is read.
+    """
+    steps: list[tuple[float, float]] = []  # how long it took, and how far that may be off
+    close = moves = 0
+    moved: tuple[float, float] | None = None  # the last move in this stretch of close reads, and its doubt
+    for a, b in itertools.pairwise(p for p in points if p.mj is not None):
+        width = b.t - a.t
+        if width > CLOSE_S + 2 * b.doubt_s:
+            moved = None
+            continue
+        close += 1
+        if a.mj != b.mj:
+            moves += 1
+            at = (a.t + b.t) / 2
+            if moved is not None:
+                steps.append((at - moved[0], (width + moved[1]) / 2))
+            moved = at, width
+    if not steps:
+        return None
+    if close >= 4 and moves >= 0.6 * close:
+        return 0.0
+    least = min(step for step, _ in steps)
+    single = [(step, doubt) for step, doubt in steps if step < 1.5 * least]
+    weight = sum(1 / doubt**2 for _, doubt in single)
+    period = sum(step / doubt**2 for step, doubt in single) / weight
+    return 0.0 if period <= FINE_TICK_S else period
+
+
+def knots(points: Sequence[GpuPoint], period_s: float) -> list[Knot]:
+    """The moments at which the counter was exact, in order. `period_s` is 0 for one that always is."""
+    read = [p for p in points if p.mj is not None]
+    if period_s == 0.0:
+        return [Knot(p.t, float(p.mj or 0), p.doubt_s) for p in read]
+    found: list[Knot] = []
+    for a, b in itertools.pairwise(read):
+        if a.mj == b.mj:
+            continue
+        earliest = max(a.t - a.doubt_s, b.t - period_s)
+        moment = Knot((earliest + b.t) / 2, float(b.mj or 0), (b.t + b.doubt_s - earliest) / 2)
+        before = _tick_before(a, b, moment, period_s)
+        if not found or found[-1].t < before.t - period_s / 2:  # it had stood still
+            found.append(before)
+        elif before.doubt_s < found[-1].doubt_s:
+            found[-1] = before
+        found.append(moment)
+    return _with_ends(_sharpened(found, period_s), read, period_s) if read else []
+
+
+def _tick_before(a: GpuPoint, b: GpuPoint, moment: Knot, period_s: float) -> Knot:
+    """The last tick at which the counter stood at what `a` read, if it moved at `moment`, before `b`."""
+    if b.t - a.t < period_s:  # no tick can have been missed in between
+        return Knot(moment.t - period_s, float(a.mj or 0), moment.doubt_s)
+    return Knot(a.t - period_s / 2, float(a.mj or 0), period_s / 2)
+
+
+def _with_ends(found: list[Knot], read: Sequence[GpuPoint], period_s: float) -> list[Knot]:
+    """With the ticks before the first move and after the last, if the counter stood still there for long."""
+    first = Knot(read[0].t - period_s / 2, float(read[0].mj or 0), period_s / 2)
+    begun = found if found and found[0].t < first.t + 1.5 * period_s else [first, *found]
+    last = begun[-1]
+    periods = math.floor((read[-1].t - last.t - last.doubt_s) / period_s)
+    standing = replace(last, t=last.t + periods * period_s, mj=float(read[-1].mj or 0))
+    return [*begun, standing] if periods > 0 else begun
+
+
+def _sharpened(found: list[Knot], period_s: float) -> list[Knot]:
+    """Ticks come at a steady pace: one that was seen sharply says when its neighbours were."""
+    sharp = [knot for knot in found if knot.doubt_s < period_s / 20]
+    if not sharp:
+        return found
+    times = [knot.t for knot in sharp]
+    return [knot if knot.doubt_s < period_s / 20 else _from_nearest(knot, sharp, times, period_s) for knot in found]
+
+
+def _from_nearest(knot: Knot, sharp: Sequence[Knot], times: Sequence[float], period_s: float) -> Knot:
+    at = bisect_left(times, knot.t)
+    nearest = min(sharp[max(at - 1, 0) : at + 1], key=lambda other: abs(other.t - knot.t))
+    periods = round((knot.t - nearest.t) / period_s)
+    t = nearest.t + periods * period_s
+    doubt = nearest.doubt_s * (1 + abs(periods))
+    if abs(t - knot.t) > knot.doubt_s or doubt >= knot.doubt_s:
+        return knot
+    return replace(knot, t=t, doubt_s=doubt)
+
+
+@dataclass
+class _Near:
+    """The readings around an edge, and the nearest one beyond on either side."""
+
+    edge: float
+    before: GpuPoint | None = None
+    points: list[GpuPoint] = field(default_factory=list)
+    after: GpuPoint | None = None
+
+    def add(self, point: GpuPoint) -> None:
+        if point.t < self.edge - NEAR_S:
+            self.before = point
+        elif point.t <= self.edge + NEAR_S:
+            self.points.append(point)
+        elif self.after is None:
+            self.after = point
+
+    def all(self) -> list[GpuPoint]:
+        return [*([self.before] if self.before else []), *self.points, *([self.after] if self.after else [])]
+
+
+class CounterFold:
+    """Takes readings in order of time and holds only those around the window's edges."""
+
+    def __init__(self, window: Window, limit_w: float | None) -> None:
+        self._window, self._limit = window, limit_w
+        self._start, self._end = _Near(window.start), _Near(window.end)
+        self._series = Series(limit_w)
+        self._peak_w = 0.0
+
+    def add(self, point: GpuPoint) -> None:
+        """Take one reading; one without a counter says nothing here."""
+        for steady in self._series.add(point):
+            self._take(steady)
+
+    def _take(self, point: GpuPoint) -> None:
+        self._start.add(point)
+        self._end.add(point)
+
+    def result(self) -> tuple[Count, float] | None:
+        """Energy in the window in mJ with bounds, and the tick period; `None` if the counter does not reach both."""
+        for steady in self._series.flush():
+            self._take(steady)
+        near = [self._start.all(), self._end.all()]
+        if not all(self._reaches(points, edge) for points, edge in zip(near, self._edges, strict=True)):
+            return None
+        period = self._period(near)
+        start, end = (
+            count_at(points, edge, period, self._limit) for points, edge in zip(near, self._edges, strict=True)
+        )
+        too_much, too_little = self._series.bridged_between(self._window)
+        value = max(end.value - start.value, 0.0)
+        slack = math.hypot(start.slack, end.slack)  # two edges are off independently of each other
+        low = end.low - start.high - slack - too_much
+        high = end.high - start.low + slack + too_little
+        return Count(value, min(max(low, 0.0), value), max(high, value)), period
+
+    @property
+    def flags(self) -> Flags:
+        """Remarks on the series."""
+        return self._series.flags
+
+    @property
+    def doubt(self) -> Flags:
+        """Why the counter is not to be believed at all; empty if it is."""
+        return self._series.doubt
+
+    @property
+    def _edges(self) -> tuple[float, float]:
+        return self._window.start, self._window.end
+
+    def _reaches(self, points: Sequence[GpuPoint], edge: float) -> bool:
+        """Whether the counter was read before the edge and after it, or within two periods of it."""
+        read = [p.t for p in points if p.mj is not None]
+        near = self._window.gap_s
+        return bool(read) and read[0] <= edge + near and read[-1] >= edge - near
+
+    def _period(self, near: Sequence[Sequence[GpuPoint]]) -> float:
+        seen = [period for points in near if (period := tick_period(points)) is not None]
+        return seen[0] if seen else DEFAULT_TICK_S
+
+
+def count_at(points: Sequence[GpuPoint], t: float, period_s: float, limit_w: float | None) -> Count:
+    """What an exact counter would have shown at second `t`, from readings around it."""
+    found = knots(points, period_s)
+    times = [knot.t for knot in found]
+    at = bisect_right(times, t)
+    if 0 < at < len(found):
+        return _between(found[at - 1], found[at], t, _Powers(points, found, at, limit_w))
+    read = [p for p in points if p.mj is not None]
+    nearest = read[0] if at == 0 else read[-1]
+    limit = limit_w or max((p.inst_w or p.w or 0.0 for p in read), default=0.0)
+    return _beyond(found[:2] if at == 0 else found[-2:], nearest, t, period_s=period_s, limit_w=limit)
+
+
+class _Powers:
+    """The powers around the tick that ends at `found[at]`."""
+
+    def __init__(self, points: Sequence[GpuPoint], found: Sequence[Knot], at: int, limit_w: float | None) -> None:
+        a, b = found[at - 1], found[at]
+        self.mean = _mean_w(a, b)
+        instants = [(p.t - p.inst_age_s, p.inst_w) for p in points if p.inst_w is not None]
+        times = [t for t, _ in instants]
+        self.first = _instant_after(instants, times, a, b.t)
+        self.last = _instant_after(instants, times, b, b.t + (b.t - a.t))
+        means = [_mean_w(c, d) for c, d in itertools.pairwise(found[max(at - 3, 0) : at + 3])]
+        near = [w for s, w in instants if a.t - (b.t - a.t) <= s <= b.t + 2 * (b.t - a.t)]
+        wide = [w for _, w in instants] + [_mean_w(c, d) for c, d in itertools.pairwise(found)]
+        self.near = (min([*means, *near], default=0.0), max([*means, *near], default=0.0))
+        self.seen = (min(wide, default=0.0), max(wide, default=0.0))
+        self.limit = max(limit_w or 0.0, self.seen[1])
+
+
+def _mean_w(a: Knot, b: Knot) -> float:
+    return (b.mj - a.mj) / 1000 / (b.t - a.t) if b.t > a.t else 0.0
+
+
+def _instant_after(
+    instants: Sequence[tuple[float, float]], times: Sequence[float], knot: Knot, until: float
+) -> float | None:
+    """The instant power published at a tick: the first one read after it."""
+    at = bisect_right(times, knot.t + knot.doubt_s)
+    return instants[at][1] if at < len(instants) and times[at] <= until + knot.doubt_s else None
+
+
+def _between(a: Knot, b: Knot, t: float, powers: _Powers) -> Count:
+    """Inside the tick from knot `a` to knot `b`."""
+    whole, length, since = b.mj - a.mj, b.t - a.t, t - a.t
+    rest = length - since
+    share = _shaped(powers.first, powers.last, whole, length, since)
+    lo, hi = (1000 * w for w in _range(powers))
+    low = max(lo * since, whole - hi * rest, 0.0)
+    high = min(hi * since, whole - lo * rest, whole)
+    value = share if share is not None else whole * since / length
+    slack = 1000 * powers.mean * (a.doubt_s * rest + b.doubt_s * since) / length
+    return Count(a.mj + value, a.mj + min(low, value), a.mj + max(high, value), slack)
+
+
+def _shaped(first: float | None, last: float | None, whole: float, length: float, since: float) -> float | None:
+    """mJ after `since` seconds, if power steps once from `first` to `last` and the tick's energy comes out."""
+    if first is None or last is None or abs(first - last) < HARD_TO_TELL_W:
+        return None
+    step = (whole / 1000 - last * length) / (first - last)  # seconds into the tick
+    if not 0 <= step <= length:
+        return None
+    return 1000 * (first * min(since, step) + last * max(since - step, 0.0))
+
+
+def _range(powers: _Powers) -> tuple[float, float]:
+    """The least and greatest power in the tick, in watts.
+
+    A steady tick lies between the powers at its ends. Where power changes, an instant reading may have caught it half
+    way, so all that was seen around may have been drawn. Where the mean lies outside of its ends, something happened
+    inside that no reading has seen: then it is up to the card's limit.
+    """
+    ends = [w for w in (powers.first, powers.last) if w is not None]
+    lo, hi = (min(ends), max(ends)) if len(ends) == 2 else powers.near
+    margin = MARGIN * hi + HARD_TO_TELL_W
+    if not lo - margin <= powers.mean <= hi + margin:
+        return powers.seen[0], powers.limit
+    if len(ends) == 2 and hi - lo > margin:
+        lo, hi = powers.seen
+    return max(lo - margin, 0.0), hi + margin
+
+
+def _beyond(pair: Sequence[Knot], nearest: GpuPoint, t: float, *, period_s: float, limit_w: float) -> Count:
+    """Before the first knot or after the last: drawn out at the nearest known power.
+
+    `pair` holds the two knots nearest to `t`, or fewer if there are not so many.
+    """
+    known = Knot(nearest.t, float(nearest.mj or 0), period_s)
+    anchor = min(pair, key=lambda knot: abs(knot.t - t), default=known)
+    watts = _mean_w(pair[0], pair[1]) if len(pair) == 2 else (nearest.inst_w or nearest.w or 0.0)
+    away = t - anchor.t
+    value, reach = anchor.mj + 1000 * watts * away, 1000 * limit_w * away
+    low, high = sorted((anchor.mj, anchor.mj + reach))
+    return Count(value, min(low, value), max(high, value), slack=1000 * limit_w * anchor.doubt_s)
+
+
+@dataclass
+class _Bridge:
+    """A hole in the series, filled from power: mJ added, and by how much that may be too much or too little."""
+
+    t: float
+    mj: float
+    too_much: float
+    too_little: float
+
+
+class Series:
+    """Makes the readings of one counter a rising series, one reading late.
+
+    A reading that cannot be is held until the next one has shown what it was: a slip, after which the counter goes on
+    as before, or a new beginning.
+    """
+
+    def __init__(self, limit_w: float | None) -> None:
+        self._limit = limit_w
+        self._last: GpuPoint | None = None  # of the counter as it was read
+        self._held: GpuPoint | None = None
+        self._offset = 0.0
+        self._still_since: float | None = None
+        self._bridges: list[_Bridge] = []
+        self._slips = 0
+        self._watts = 0.0
+        self.doubt: Flags = []
+
+    def add(self, point: GpuPoint) -> Iterator[GpuPoint]:
+        """The readings that are certain now."""
+        if point.w is not None or point.inst_w is not None:
+            self._watts = point.w if point.w is not None else point.inst_w or 0.0
+        if point.mj is None:
+            return
+        if self._last is None:
+            yield from self._accept(point)
+        elif self._held is not None:
+            yield from self._decide(point)
+        elif self._can_follow(self._last, point):
+            yield from self._accept(point)
+        else:
+            self._held = point
+
+    def flush(self) -> Iterator[GpuPoint]:
+        """The last reading, if it was held: nothing came after it that says what it was."""
+        if self._held is not None and self._last is not None:
+            held, self._held = self._held, None
+            if (held.mj or 0) < (self._last.mj or 0):
+                yield from self._begin_again(held)
+            else:
+                self._slips += 1
+
+    @property
+    def flags(self) -> Flags:
+        """What was found in the series."""
+        remarks: Flags = []
+        if self._bridges:
+            filled = sum(bridge.mj for bridge in self._bridges) / 1000
+            text = (
+                f"the energy counter started over {len(self._bridges)} times; {filled:.0f} J between the last reading "
+                "before and the first after were filled in from power"
+            )
+            remarks.append(flag("counter_reset", text))
+        if self._slips:
+            text = f"{self._slips} readings of the energy counter that no card can have drawn were left out"
+            remarks.append(flag("counter_implausible", text))
+        return remarks
+
+    def bridged_between(self, window: Window) -> tuple[float, float]:
+        """By how many mJ the bridges inside the window may be too much and too little."""
+        inside = [bridge for bridge in self._bridges if window.start <= bridge.t <= window.end]
+        return sum(bridge.too_much for bridge in inside), sum(bridge.too_little for bridge in inside)
+
+    def _accept(self, point: GpuPoint) -> Iterator[GpuPoint]:
+        self._watch_standstill(point)
+        self._last = point
+        yield point if not self._offset else replace(point, mj=round((point.mj or 0) + self._offset))
+
+    def _decide(self, point: GpuPoint) -> Iterator[GpuPoint]:
+        """What the held reading was, now that another one is here."""
+        held, self._held = self._held, None
+        if held is None or self._last is None:
+            return
+        if self._can_follow(self._last, point):
+            self._slips += 1
+            yield from self._accept(point)
+        elif self._can_follow(held, point) and (held.mj or 0) < (self._last.mj or 0):
+            yield from self._begin_again(held)
+            yield from self._accept(point)
+        elif self._can_follow(held, point):
+            jump = ((held.mj or 0) - (self._last.mj or 0)) / 1000
+            text = f"the energy counter rose by {jump:.0f} J in {held.t - self._last.t:.2f} s; power was integrated"
+            self.doubt = [flag("counter_implausible", text)]
+            self._offset += (self._last.mj or 0) - (held.mj or 0)
+            self._last = held
+            yield from self._accept(point)
+        else:
+            self._slips += 1
+            self._held = point
+
+    def _begin_again(self, point: GpuPoint) -> Iterator[GpuPoint]:
+        """The counter starts over at `point`; what was drawn since the last reading is filled in from power."""
+        last = self._last
+        if last is None:
+            return
+        gap = point.t - last.t
+        watts = self._watts if last.w is None else ((last.w + (point.w if point.w is not None else last.w)) / 2)
+        mj = 1000 * watts * gap
+        limit = 1000 * (self._limit or watts) * gap
+        self._bridges.append(_Bridge(point.t, mj, too_much=mj, too_little=max(limit - mj, 0.0)))
+        self._offset += (last.mj or 0) + mj - (point.mj or 0)
+        self._still_since = None
+        yield from self._accept(point)
+
+    def _can_follow(self, a: GpuPoint, b: GpuPoint) -> bool:
+        """Whether the counter can go from `a` to `b`: it only rises, and no faster than the card can draw."""
+        moved = ((b.mj or 0) - (a.mj or 0)) / 1000
+        fastest = SANE_MULTIPLE * self._limit * (b.t - a.t + DEFAULT_TICK_S) if self._limit else float("inf")
+        return 0 <= moved <= fastest
+
+    def _watch_standstill(self, point: GpuPoint) -> None:
+        last = self._last
+        if last is None or self._still_since is None or point.mj != last.mj or not self._watts:
+            self._still_since = point.t
+        elif point.t - self._still_since > STANDSTILL_S and not self.doubt:
+            text = f"the energy counter stood still at {self._watts:.0f} W; power was integrated instead"
+            self.doubt = [flag("counter_frozen", text)]
