@@ -160,6 +160,9 @@ SCOPES = [
 ]
 
 
+KINDS = {"false": False, "true": True}  # measured runs, simulated runs
+
+
 class ViewForm(forms.Form):
     """The assumptions a reader can change on a study's page. Every combination is an address."""
 
@@ -172,6 +175,8 @@ class ViewForm(forms.Form):
         label=_("Grid"), queryset=Factor.objects.none(), required=False, empty_label=_("own value")
     )
     intensity = forms.FloatField(label=_("kg CO2e per kWh"), min_value=0, max_value=10, required=False)
+    # Chosen by a link, since the classes of hardware differ; here so that a change of the rest keeps it.
+    simulated = forms.ChoiceField(choices=[(kind, kind) for kind in KINDS], required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, hardware: tuple[str, ...], factors: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -183,13 +188,14 @@ class ViewForm(forms.Form):
 
     @property
     def assumptions(self) -> Values:
-        """Scope, N, hardware, PUE and grid intensity, with what stands where nothing was asked for."""
+        """Scope, N, hardware, kind of runs, PUE and grid intensity, with what stands where nothing was asked for."""
         given = self.cleaned_data
         factor: Factor | None = given.get("grid")
         return {
             "scope": given.get("scope") or FULL,
             "n": REUSED if given.get("reused") else given.get("n") or 1,
             "hardware": given.get("hardware") or None,
+            "simulated": KINDS.get(given.get("simulated", "")),
             "pue": given.get("pue") or 1.0,
             "intensity": factor.value if factor else given.get("intensity"),
             "factor": factor,

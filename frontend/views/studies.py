@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from frontend import study_charts
 from frontend.charts import energy_unit
-from frontend.forms import ViewForm
+from frontend.forms import KINDS, ViewForm
 from frontend.views.paging import page_of
 from registry.accounting.carbon import co2e_kg
 from registry.accounting.figures import FULL, TEACHER, RunFigures
@@ -57,6 +57,7 @@ def points_json(request: HttpRequest, slug: str) -> HttpResponse:
     if view is None:
         return JsonResponse({"errors": form.errors}, status=400)
     assumptions = {"scope": view.scope, "n": view.n, "hardware": form.assumptions["hardware"]}
+    assumptions |= {"simulated": view.simulated, "left_out_runs": view.left_out}
     response = JsonResponse({"study": study.slug, **assumptions, "points": studies.rows(view)})
     return _as_file(response, f"{study.slug}-{view.scope}.json")
 
@@ -112,7 +113,8 @@ def _factors(study: Study) -> QuerySet[Factor]:
 
 
 def _form(request: HttpRequest, study: Study, figures: list[RunFigures]) -> ViewForm:
-    hardware = tuple(dict.fromkeys(run.hardware for run in figures))
+    kind = KINDS.get(request.GET.get("simulated", ""), studies.shows_simulated(figures))
+    hardware = tuple(dict.fromkeys(run.hardware for run in figures if run.simulated == kind))
     factors = Factor.objects.filter(pk__in=_factors(study).values("pk")).order_by("region")
     defaults = {"scope": FULL, "n": 1, "pue": 1.0}
     return ViewForm(defaults | request.GET.dict(), hardware=hardware, factors=factors)
@@ -123,15 +125,15 @@ def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: V
     if not form.is_valid():
         return {"view": None}
     asked = form.assumptions
-    view = studies.frontier_of(study, figures, scope=asked["scope"], n=asked["n"], hardware=asked["hardware"])
-    full = studies.frontier_of(study, figures, hardware=asked["hardware"])
+    view = _frontier(study, figures, asked)
+    full = _frontier(study, figures, {**asked, "scope": FULL, "n": 1})
     pairs = studies.break_evens(full)
     return {
         "view": view,
         "asked": asked,
         "rows": [_row(placement, asked) for placement in _ordered(view.standing)],
         "break_evens": pairs,
-        "rates": runs.stage_rates(study, request.user),
+        "rates": runs.stage_rates(study, request.user, simulated=view.simulated),
         "burnt_co2e_kg": _co2e(view.burnt.energy_j, asked),
         "charts": study_charts.of(view, pairs),
         "roles": _roles(view),
@@ -143,6 +145,11 @@ def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: V
         "query": request.GET.urlencode(),
         "shown_hardware": {placement.point.hardware for placement in view.placements},
     }
+
+
+def _frontier(study: Study, figures: list[RunFigures], asked: dict[str, Any]) -> studies.StudyFrontier:
+    chosen = {name: asked[name] for name in ("scope", "n", "hardware", "simulated")}
+    return studies.frontier_of(study, figures, **chosen)
 
 
 def _roles(view: studies.StudyFrontier) -> list[str]:
@@ -173,5 +180,5 @@ def _points(request: HttpRequest, slug: str) -> tuple[Study, ViewForm, studies.S
     if not form.is_valid():
         return study, form, None
     asked = form.assumptions
-    view = studies.frontier_of(study, figures, scope=asked["scope"], n=asked["n"], hardware=asked["hardware"])
+    view = _frontier(study, figures, asked)
     return study, form, view

@@ -67,14 +67,15 @@ def points(
     *,
     workloads: Sequence[str] = (),
 ) -> tuple[Point, ...]:
-    """The configurations of `runs` as points, in order of first appearance.
+    """The configurations of `runs` as points, in order of first appearance. Simulated runs make points of their own.
 
     With `workloads` (those the study averages over), a configuration that lacks one is partial: a mean with a hole
     is not a mean. Raises `ScopeError` for an unknown scope or an N below 1.
     """
-    groups: dict[tuple[str, str, str], list[Charged]] = {}
+    groups: dict[tuple[str, str, str, str], list[Charged]] = {}
     for run in runs:
-        key = (run.configuration, run.hardware, "" if average_workloads else run.workload)
+        workload, kind = "" if average_workloads else run.workload, "simulated" if run.simulated else ""
+        key = (run.configuration, run.hardware, workload, kind)
         groups.setdefault(key, []).append((run, charge(run, scope, n)))
     wanted = tuple(workloads) if average_workloads else ()
     return tuple(_point(" · ".join(filter(None, key)), group, wanted) for key, group in groups.items())
@@ -114,7 +115,7 @@ def _point(key: str, group: list[Charged], wanted: tuple[str, ...]) -> Point:
         complete=bool(usable) and not lacking,
         missing=() if usable and not lacking else _missing(group, lacking),
         origins=tuple(dict.fromkeys(run.origin for run in runs)),
-        simulated=any(run.simulated for run in runs),
+        simulated=runs[0].simulated,
         flagged=any(run.flagged for run in runs),
     )
 
@@ -162,13 +163,15 @@ def frontier(candidates: Iterable[Point]) -> tuple[Placement, ...]:
     """Each point's placement, in the order given.
 
     A point stands on the frontier when no other complete point has energy ≤ and Q ≥, one of them strictly. Exact ties
-    are all kept; points that are partial or lack energy or Q never stand there and dominate nobody.
+    are all kept; points that are partial or lack energy or Q never stand there and dominate nobody. Simulated points
+    have a frontier of their own: they beat no measured one, and none beats them.
     """
     given = list(candidates)
-    standing = _undominated([p for p in given if _eligible(p)])
-    keys = {id(p) for p in standing}
-    scale = _scale([p for p in given if _eligible(p)])
-    return tuple(_placement(p, id(p) in keys, standing, scale) for p in given)
+    eligible = {kind: [p for p in given if _eligible(p) and p.simulated == kind] for kind in (False, True)}
+    standing = {kind: _undominated(field) for kind, field in eligible.items()}
+    scale = {kind: _scale(field) for kind, field in eligible.items()}
+    keys = {id(p) for field in standing.values() for p in field}
+    return tuple(_placement(p, id(p) in keys, standing[p.simulated], scale[p.simulated]) for p in given)
 
 
 def _eligible(point: Point) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from registry.models import Artifact, ArtifactUse, Job, Origin, Project, Run, Stage, Study
 from registry.selectors import artifacts, runs, studies
@@ -14,11 +14,15 @@ STUDIES_SHOWN, RUNS_SHOWN = 6, 8
 
 @dataclass(frozen=True, kw_only=True)
 class Metered:
-    """Joules of all standing records that somebody measured; `without_total` of them lack a component."""
+    """Joules of all standing records that somebody measured; `without_total` of them lack a component.
+
+    `simulated` counts the records that are not in here because their meter was simulated.
+    """
 
     energy_j: float | None
     records: int
     without_total: int
+    simulated: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,18 +67,30 @@ def home(user: Reader) -> Home:
 
 
 def metered(user: Reader) -> Metered:
-    """Energy of what was measured here or uploaded; what a paper published is not counted."""
+    """Energy of what was measured here or uploaded; neither what a paper published nor what was simulated."""
     records = Stage.objects.visible_to(user).filter(standing_records()).exclude(origin=Origin.PUBLISHED)
-    sums = records.aggregate(total_j=Sum("energy_j"), records=Count("pk"), known=Count("energy_j"))
-    return Metered(energy_j=sums["total_j"], records=sums["records"], without_total=sums["records"] - sums["known"])
+    measured = Q(simulated=False)
+    sums = records.aggregate(
+        total_j=Sum("energy_j", filter=measured),
+        records=Count("pk", filter=measured),
+        known=Count("energy_j", filter=measured),
+        simulated=Count("pk", filter=~measured),
+    )
+    return Metered(
+        energy_j=sums["total_j"],
+        records=sums["records"],
+        without_total=sums["records"] - sums["known"],
+        simulated=sums["simulated"],
+    )
 
 
 def spared(user: Reader) -> Spared:
-    """Production energy of every use that made nothing, by runs that were not given up."""
+    """Production energy of every use that made nothing, by runs that were not given up; simulated energy apart."""
     uses: QuerySet[ArtifactUse] = (
         ArtifactUse.objects.filter(artifact__in=Artifact.objects.visible_to(user).order_by().values("pk"))
         .exclude(how=ArtifactUse.How.MADE)
         .exclude(artifact__origin=Origin.PUBLISHED)
+        .exclude(artifact__simulated=True)
         .exclude(run__status__in=[Run.Status.FAILED, Run.Status.CANCELLED])
     )
     energies = [

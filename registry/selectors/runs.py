@@ -221,10 +221,14 @@ class StageRate:
     rate: Rate
 
 
-def stage_rates(study: Study, user: Reader) -> tuple[StageRate, ...]:
-    """J/token and tokens/s by pipeline, student and stage kind, over the study's completed standing records."""
+def stage_rates(study: Study, user: Reader, *, simulated: bool = False) -> tuple[StageRate, ...]:
+    """J/token and tokens/s by pipeline, student and stage kind, over the study's completed standing records.
+
+    Of those that were measured, or of the simulated ones.
+    """
     visible_runs = Run.objects.visible_to(user).filter(study=study).students()
-    records = Stage.objects.filter(standing_records(), run__in=visible_runs, status="completed")
+    completed = Stage.objects.filter(standing_records(), run__in=visible_runs, status="completed")
+    records = completed.filter(simulated=simulated)
     read = records.select_related("run").only(
         "kind",
         "role",

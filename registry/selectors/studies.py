@@ -22,8 +22,10 @@ __all__ = ["figures", "figures_by_study", "frontier"]
 class StudyFrontier:
     """A study's configurations under one scope. `placements` holds every point, the partial ones too.
 
-    `hardware` lists the classes of hardware among the points: with more than one, energies are not like for like.
-    `burnt` is what the runs really burnt together, each artifact once; `energies` in joules throughout.
+    Measured and simulated runs never stand together: `simulated` says which are here, and `left_out` how many runs of
+    the other kind are not. `hardware` lists the classes of hardware among the runs of this kind: with more than one,
+    energies are not like for like. `burnt` is what the runs really burnt together, each artifact once; energies are in
+    joules throughout.
     """
 
     slug: str
@@ -33,6 +35,7 @@ class StudyFrontier:
     hardware: tuple[str, ...]
     burnt: Charge
     simulated: bool
+    left_out: int
 
     @property
     def standing(self) -> tuple[Placement, ...]:
@@ -62,21 +65,37 @@ def visible(user: Reader) -> QuerySet[Study]:
 
 
 def frontier(
-    study: Study, *, user: Reader, scope: str = FULL, n: int | str = 1, hardware: str | None = None
+    study: Study,
+    *,
+    user: Reader,
+    scope: str = FULL,
+    n: int | str = 1,
+    hardware: str | None = None,
+    simulated: bool | None = None,
 ) -> StudyFrontier:
     """The study's points under `scope` (and N), each placed. `hardware` keeps one class only.
 
+    `simulated` chooses the simulated runs or the measured ones; without it, the measured ones where there are any.
+
     Raises `accounting.figures.ScopeError` for an unknown scope or an N below 1.
     """
-    return frontier_of(study, figures(study, user), scope=scope, n=n, hardware=hardware)
+    return frontier_of(study, figures(study, user), scope=scope, n=n, hardware=hardware, simulated=simulated)
 
 
 def frontier_of(
-    study: Study, runs: list[RunFigures], *, scope: str = FULL, n: int | str = 1, hardware: str | None = None
+    study: Study,
+    runs: list[RunFigures],
+    *,
+    scope: str = FULL,
+    n: int | str = 1,
+    hardware: str | None = None,
+    simulated: bool | None = None,
 ) -> StudyFrontier:
     """`frontier` over figures that were read already."""
-    classes = tuple(dict.fromkeys(run.hardware for run in runs))
-    kept = [run for run in runs if hardware is None or run.hardware == hardware]
+    kind = shows_simulated(runs) if simulated is None else simulated
+    of_kind = [run for run in runs if run.simulated == kind]
+    classes = tuple(dict.fromkeys(run.hardware for run in of_kind))
+    kept = [run for run in of_kind if hardware is None or run.hardware == hardware]
     workloads = tuple(dict.fromkeys(run.workload for run in kept)) if study.average_workloads else ()
     placements = place(points(kept, scope, n, study.average_workloads, workloads=workloads))
     return StudyFrontier(
@@ -86,8 +105,14 @@ def frontier_of(
         placements=placements,
         hardware=classes,
         burnt=burnt(kept),
-        simulated=any(run.simulated for run in kept),
+        simulated=kind,
+        left_out=len(runs) - len(of_kind),
     )
+
+
+def shows_simulated(runs: list[RunFigures]) -> bool:
+    """Whether these runs are shown as simulated ones unless somebody asks: only where none of them is measured."""
+    return bool(runs) and all(run.simulated for run in runs)
 
 
 def break_evens(full: StudyFrontier) -> tuple[BreakEven, ...]:
@@ -103,7 +128,7 @@ def break_evens(full: StudyFrontier) -> tuple[BreakEven, ...]:
 
 
 def _comparable(distilled: Point, baseline: Point) -> bool:
-    ours, theirs = ((p.student, p.hardware, set(p.workloads)) for p in (distilled, baseline))
+    ours, theirs = ((p.student, p.hardware, p.simulated, set(p.workloads)) for p in (distilled, baseline))
     return ours == theirs
 
 

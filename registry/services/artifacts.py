@@ -107,8 +107,11 @@ def register(
 def declare(*, actor: User | None, project: Project, item: Mapping[str, Any], made_by_run: Run | None) -> Artifact:
     """Register an artifact from JSON types, as REST and run documents bring it. Raises `Invalid` by field."""
     problems: dict[str, Any] = {
-        name: f"unknown field; known here: {', '.join(_DECLARED)}" for name in item.keys() - {*_DECLARED, *_NUMBERS}
+        name: f"unknown field; known here: {', '.join(_DECLARED)}"
+        for name in item.keys() - {*_DECLARED, *_NUMBERS, "simulated"}
     }
+    if not isinstance(item.get("simulated", False), bool):
+        problems["simulated"] = f"{item['simulated']!r} must be true or false"
     for name, (kind, wanted) in _DECLARED.items():
         if not isinstance(item.get(name, kind()), kind) or isinstance(item.get(name), bool):
             problems[name] = f"{item[name]!r} must be {wanted}"
@@ -134,6 +137,7 @@ def declare(*, actor: User | None, project: Project, item: Mapping[str, Any], ma
         bytes=item.get("bytes"),
         content_sha256=item.get("content_sha256", ""),
         made_by_run=made_by_run,
+        simulated=item.get("simulated", False),
     )
 
 

@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 
 from registry.accounting.quality import QualityError, quality
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
-from registry.models import Artifact, EvaluationScore, Run, RunSummary, Stage, StageReview
+from registry.models import Artifact, EvaluationScore, Origin, Run, RunSummary, Stage, StageReview
 
 OWN_ROLES = ("data", "teacher", "student", "evaluation")
 COMPONENTS = ("gpu", "cpu", "ram", "reported")
@@ -55,6 +55,9 @@ def refresh(run: Run) -> RunSummary:
     Run.objects.select_for_update(no_key=True).get(pk=run.pk)
     summary, _ = RunSummary.objects.update_or_create(run=run, defaults=rebuilt(run))
     summary.run = run  # so that `run.summary` is the new one
+    if summary.simulated and _own_records(run).filter(simulated=True).exists():
+        for artifact in Artifact.objects.filter(made_by_run=run, simulated=False).exclude(origin=Origin.WORKER):
+            _mark(artifact, simulated=True)  # it states its energy, and that was metered by the same meter
     return summary
 
 
@@ -79,14 +82,24 @@ def refresh_quality(run: Run) -> None:
 def refresh_production(artifact: Artifact) -> None:
     """Production energy: all energy of all attempts that made the artifact, in joules; `None` with a hole."""
     Artifact.objects.select_for_update(no_key=True).get(pk=artifact.pk)  # as in `refresh`
-    artifact.production_energy_j, artifact.production_missing = production(artifact)
+    artifact.production_energy_j, artifact.production_missing, simulated = production(artifact)
     artifact.save(update_fields=["production_energy_j", "production_missing"])
+    _mark(artifact, simulated=simulated)
 
 
-def production(artifact: Artifact) -> tuple[float | None, list[str]]:
-    """The sum over the root records of everything that worked at making it, and what is missing of it."""
+def production(artifact: Artifact) -> tuple[float | None, list[str], bool]:
+    """The sum over the root records of everything that worked at making it, what it lacks, whether any is simulated."""
     standing = _standing(stages_behind(artifact))
-    return _total(standing), _holes(standing)
+    return _total(standing), _holes(standing), any(stage.simulated for stage in standing)
+
+
+def _mark(artifact: Artifact, *, simulated: bool) -> None:
+    """Say whether the artifact's energy was simulated. The runs that use it follow once this is committed."""
+    if artifact.simulated == simulated:
+        return
+    artifact.simulated = simulated
+    artifact.save(update_fields=["simulated"])
+    transaction.on_commit(lambda: refresh_kept(Run.objects.filter(uses__artifact=artifact)))
 
 
 def stages_behind(artifact: Artifact) -> QuerySet[Stage]:
@@ -99,7 +112,7 @@ def stages_behind(artifact: Artifact) -> QuerySet[Stage]:
 
 def summarise(run: Run) -> dict[str, Any]:
     """The columns of the summary, from the run's own root records: those that worked at no shared artifact."""
-    stages = _standing(Stage.objects.filter(run=run, artifact=None))
+    stages = _standing(_own_records(run))
     missing = _missing_stages(run, stages)
     for role, hole in _orphans(run):
         missing.setdefault(role, []).append(hole)
@@ -117,9 +130,18 @@ def summarise(run: Run) -> dict[str, Any]:
         "lost_energy_j": _total([stage for stage in stages if stage.status != "completed"]),
         "duration_s": math.fsum(stage.duration_s for stage in stages),
         "missing": missing,
-        "simulated": any(stage.simulated for stage in stages),
+        "simulated": any(stage.simulated for stage in stages) or _uses_simulated(run),
         "records": len(stages),
     }
+
+
+def _own_records(run: Run) -> QuerySet[Stage]:
+    return Stage.objects.filter(run=run, artifact=None)
+
+
+def _uses_simulated(run: Run) -> bool:
+    """Whether it is charged energy that was simulated when an artifact was made, by whomever."""
+    return run.uses.filter(artifact__simulated=True).exclude(artifact__kind=Artifact.Kind.STUDENT).exists()
 
 
 def _standing(stages: QuerySet[Stage]) -> list[Stage]:

@@ -56,9 +56,9 @@ def _total(stage: Stage) -> float | None:
 def _production(artifact: Artifact) -> Iterator[Difference]:
     if artifact.status == Artifact.Status.MAKING or not summaries.stages_behind(artifact).exists():
         return  # not there yet, or declared by whoever registered it: there is nothing to compare with
-    energy_j, missing = summaries.production(artifact)
-    stored = {"production_energy_j": artifact.production_energy_j, "production_missing": artifact.production_missing}
-    yield from _compare(artifact, stored, {"production_energy_j": energy_j, "production_missing": missing})
+    names = ("production_energy_j", "production_missing", "simulated")
+    stored = {name: getattr(artifact, name) for name in names}
+    yield from _compare(artifact, stored, dict(zip(names, summaries.production(artifact), strict=True)))
 
 
 def _summary(run: Run) -> Iterator[Difference]:

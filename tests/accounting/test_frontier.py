@@ -138,10 +138,30 @@ def test_other_hardware_is_another_point():
     assert [p.key for p in points(runs, "full")] == ["c · H100", "c · A100"]
 
 
-def test_one_simulated_or_flagged_run_marks_the_point():
-    runs = [run("a", configuration="c"), run("b", configuration="c", simulated=True, flagged=True, origin="upload")]
+def test_one_flagged_run_marks_the_point():
+    runs = [run("a", configuration="c"), run("b", configuration="c", flagged=True, origin="upload")]
     point = points(runs, "full")[0]
-    assert (point.simulated, point.flagged, point.origins) == (True, True, ("worker", "upload"))
+    assert (point.flagged, point.origins) == (True, ("worker", "upload"))
+
+
+def test_a_simulated_run_is_no_replicate_of_a_measured_one():
+    runs = [run("a", 90.0, configuration="c"), run("b", 10.0, configuration="c", simulated=True)]
+    assert [(p.key, p.energy_j, p.simulated, p.n) for p in points(runs, "full")] == [
+        ("c", 90.0, False, 1),
+        ("c · simulated", 10.0, True, 1),
+    ]
+
+
+@given(positions, positions)
+def test_simulated_and_measured_points_never_meet_on_a_frontier(measured, simulated):
+    ours = [run(f"m{i}", e, q) for i, (e, q) in enumerate(measured)]
+    others = [run(f"s{i}", e, q, simulated=True) for i, (e, q) in enumerate(simulated)]
+
+    def standing(runs):
+        return [(p.point.key, p.on_frontier, p.energy_excess_j) for p in frontier(points(runs, "full"))]
+
+    together = standing([*others, *ours])
+    assert together == [*standing(others), *standing(ours)]
 
 
 def test_joules_per_token_need_tokens():

@@ -104,6 +104,21 @@ def test_one_class_of_hardware_is_kept_on_request(api, distilled):
     assert len(frontier(api, distilled, hardware="H100")["points"]) == 1
 
 
+def test_simulated_runs_are_left_out_counted_and_had_alone(api, distilled):
+    simulated = distilled.runs.get(pipeline="sft", student_size="12 layers")
+    scenes.add_stage(simulated, "evaluation", 1.0, simulated=True)
+    answer = frontier(api, distilled)
+    assert (answer["simulated"], answer["left_out_runs"], len(answer["points"])) == (False, 1, 5)
+    assert str(simulated.pk) not in str(answer)
+    (point,) = frontier(api, distilled, simulated="true")["points"]
+    assert (point["run_ids"], point["simulated"], point["on_frontier"]) == ([str(simulated.pk)], True, True)
+    assert frontier(api, distilled, simulated="false") == answer
+    assert api.get(f"runs/{simulated.pk}/").json()["simulated"] is True
+    refused = api.get(f"studies/{distilled.slug}/frontier/", simulated="perhaps")
+    assert refused.status_code == 400
+    assert "true or false" in refused.json()["error"]["fields"]["simulated"][0]
+
+
 def test_a_frontier_takes_a_constant_number_of_queries(api, distilled, django_assert_max_num_queries):
     with django_assert_max_num_queries(16):
         frontier(api, distilled)

@@ -307,11 +307,33 @@ def test_a_partial_run_is_listed_with_what_it_lacks(client, member, study):
     assert "student_training: no record" in body
 
 
-def test_a_simulated_point_is_marked(client, member, study, scene):
-    Run.objects.filter(pk=scene["sft 12 layers"].pk).update(simulated=True)
+def test_a_simulated_run_is_marked_left_out_of_its_study_and_shown_alone(client, member, study, scene):
+    run = scene["sft 12 layers"]
+    scenes.add_stage(run, "evaluation", 1.0, simulated=True)
     client.force_login(member)
-    for address in (reverse("study", args=[study.slug]), reverse("run", args=[scene["sft 12 layers"].pk])):
-        assert "imulated" in client.get(address).content.decode()
+    page, link = reverse("study", args=[study.slug]), reverse("run", args=[run.pk])
+    assert "from a simulated meter, not from hardware" in client.get(link).content.decode()
+    assert '<span class="tag tag-warn">simulated</span>' in client.get(reverse("runs")).content.decode()
+    measured = client.get(page).content.decode()
+    assert "1 simulated run is left out" in measured and 'href="?simulated=true"' in measured
+    assert link not in measured
+    alone = client.get(page, {"simulated": "true"}).content.decode()
+    assert 'id="simulated-only"' in alone and "Show the 5 measured runs instead" in alone
+    assert link in alone and reverse("run", args=[scene["sft 20 layers"].pk]) not in alone
+    assert '<input type="hidden" name="simulated" value="true"' in alone
+    assert client.get(page, {"simulated": "perhaps"}).status_code == 400
+    rows = client.get(reverse("study_points_json", args=[study.slug]), {"simulated": "true"}).json()
+    assert (rows["simulated"], rows["left_out_runs"], len(rows["points"])) == (True, 5, 1)
+
+
+def test_hardware_can_be_chosen_among_the_runs_that_are_shown(client, member, study, scene):
+    run = scene["sft 12 layers"]
+    Run.objects.filter(pk=run.pk).update(hardware_class="1 × Simulated H100")
+    scenes.add_stage(run, "evaluation", 1.0, simulated=True)
+    client.force_login(member)
+    page = reverse("study", args=[study.slug])
+    assert "Simulated H100" not in client.get(page).content.decode()
+    assert client.get(page, {"simulated": "true", "hardware": "1 × Simulated H100"}).status_code == 200
 
 
 def test_the_teachers_own_run_has_a_page(client, member, scene):

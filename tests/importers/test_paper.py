@@ -54,7 +54,7 @@ def test_each_teacher_artifact_was_made_once_and_used_by_three_students(study):
     for kind, pipeline in (("logit_cache", "kd"), ("synthetic_dataset", "synthetic_sft")):
         artifact = Artifact.objects.get(kind=kind)
         assert artifact.production_energy_j == joules(float(TEACHER[pipeline]))
-        assert production(artifact) == (artifact.production_energy_j, [])
+        assert production(artifact) == (artifact.production_energy_j, [], False)
         assert artifact.uses.count() == 3
 
 

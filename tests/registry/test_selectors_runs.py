@@ -102,6 +102,13 @@ def test_a_runs_page_takes_a_constant_number_of_queries(study, owner, django_ass
         runs.detail(made["kd 12 layers"].pk, owner)
 
 
+def test_stage_rates_of_simulated_records_stand_apart(study, owner):
+    scenes.add_stage(scenes.add_run(study), "student_training", 100.0)
+    scenes.add_stage(scenes.add_run(study), "student_training", 900.0, simulated=True)
+    (measured,), (simulated,) = (runs.stage_rates(study, owner, simulated=kind) for kind in (False, True))
+    assert (measured.energy_j, simulated.energy_j) == (100.0, 900.0)
+
+
 def test_stage_rates_average_over_replicates(study, owner):
     reference = scenes.add_reference(study)
     for joules in (3000.0, 5000.0):

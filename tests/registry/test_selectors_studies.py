@@ -108,6 +108,39 @@ def test_hardware_classes_are_listed_and_one_can_be_kept(study, owner):
     assert [placement.point.hardware for placement in kept.placements] == ["Xeon"]
 
 
+def simulate(run):
+    """One more record of the run, with a simulated meter behind it."""
+    scenes.add_stage(run, "evaluation", 1.0, simulated=True)
+
+
+def test_measured_runs_are_shown_without_the_simulated_ones(study, owner):
+    runs = scenes.distilled_study(study)
+    simulate(runs["sft 12 layers"])
+    view = studies.frontier(study, user=owner)
+    assert (view.simulated, view.left_out, len(view.placements)) == (False, 1, 5)
+    assert not any(placement.point.simulated for placement in view.placements)
+    other = studies.frontier(study, user=owner, simulated=True)
+    assert (other.simulated, other.left_out) == (True, 5)
+    assert [placement.point.run_ids for placement in other.placements] == [(str(runs["sft 12 layers"].pk),)]
+    assert other.burnt.energy_j == 3121.0
+
+
+def test_a_study_of_simulated_runs_alone_shows_them(study, owner):
+    reference = scenes.add_reference(study)
+    simulate(scenes.complete_run(study, "sft", reference, training_j=3000.0, factor=0.5))
+    view = studies.frontier(study, user=owner)
+    assert (view.simulated, view.left_out, len(view.standing)) == (True, 0, 1)
+
+
+def test_a_simulated_baseline_is_no_baseline_of_a_measured_run(study, owner):
+    runs = scenes.distilled_study(study)
+    before = studies.break_evens(studies.frontier(study, user=owner))
+    simulate(runs["sft 12 layers"])
+    after = studies.break_evens(studies.frontier(study, user=owner))
+    assert {pair.distilled.student for pair in before} == {"12 layers", "20 layers"}
+    assert {pair.distilled.student for pair in after} == {"20 layers"}
+
+
 def test_break_even_pairs_a_distilled_student_with_the_baseline_of_its_size(study, owner):
     scenes.distilled_study(study)
     pairs = studies.break_evens(studies.frontier(study, user=owner))

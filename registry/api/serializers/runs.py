@@ -42,7 +42,9 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     project = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
     study = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
     summary = serializers.SerializerMethodField()
-    simulated = serializers.SerializerMethodField(help_text="One simulated record marks the run.")
+    simulated = serializers.SerializerMethodField(
+        help_text="One simulated record marks the run, and so does an artifact whose energy was simulated."
+    )
 
     class Meta:
         model = Run

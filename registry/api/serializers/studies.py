@@ -86,7 +86,8 @@ class FrontierSerializer(serializers.Serializer[Any]):
         child=serializers.CharField(), help_text="Classes among the points; with more than one, not like for like."
     )
     burnt_kwh = serializers.FloatField(allow_null=True, help_text="What the runs really burnt, each artifact once.")
-    simulated = serializers.BooleanField()
+    simulated = serializers.BooleanField(help_text="Whether these are the simulated runs; else all are measured.")
+    left_out_runs = serializers.IntegerField(help_text="Runs of the other kind, which are not among the points.")
     points = PointSerializer(many=True)
 
 

@@ -27,6 +27,7 @@ CREATION = {
     "average_workloads": True,
 }
 LARGEST_N = 10**9
+PARAMETERS = ("scope", "n", "hardware", "simulated")
 
 
 class StudiesView(Endpoint):
@@ -91,21 +92,32 @@ class FrontierView(Endpoint):
             OpenApiParameter("scope", str, enum=list(SCOPES), default=FULL, description="What a run is charged."),
             OpenApiParameter("n", str, default="1", description=f"For `amortised`: students from 1 on, or `{REUSED}`."),
             OpenApiParameter("hardware", str, description="Keep one class of hardware."),
+            OpenApiParameter(
+                "simulated",
+                bool,
+                description="The simulated runs, or the measured ones; left out, the measured ones if there are any. "
+                "They never stand on one frontier.",
+            ),
         ],
         responses=FrontierSerializer,
     )
     def get(self, request: Request, slug: str) -> Response:
         """The study's points under a scope, each with its place on or off the frontier."""
         study = access.get(request, Study, slug=slug)
-        unknown = sorted(set(request.query_params) - {"scope", "n", "hardware"})
+        unknown = sorted(set(request.query_params) - set(PARAMETERS))
         if unknown:
-            raise Invalid(dict.fromkeys(unknown, "unknown parameter; known here: scope, n, hardware"))
+            raise Invalid(dict.fromkeys(unknown, f"unknown parameter; known here: {', '.join(PARAMETERS)}"))
         scope, n = request.query_params.get("scope", FULL), _n(request.query_params.get("n", "1"))
         try:
             # An N is checked whatever the scope: ignored, it would seem to have done something.
             _check(scope, n)
             view = selectors.frontier(
-                study, user=request.user, scope=scope, n=n, hardware=request.query_params.get("hardware")
+                study,
+                user=request.user,
+                scope=scope,
+                n=n,
+                hardware=request.query_params.get("hardware"),
+                simulated=_simulated(request.query_params.get("simulated")),
             )
         except ScopeError as error:
             raise Invalid({"scope" if scope not in SCOPES else "n": str(error)}) from error
@@ -131,6 +143,12 @@ def _n(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
 
 
+def _simulated(text: str | None) -> bool | None:
+    if text not in (None, "true", "false"):
+        raise Invalid({"simulated": f"{text!r} must be true or false; leave it out for the measured runs"})
+    return None if text is None else text == "true"
+
+
 def _check(scope: str, n: int | str) -> None:
     if scope not in SCOPES:
         raise ScopeError(f"{scope!r} is no scope; there are {', '.join(SCOPES)}")
@@ -147,5 +165,6 @@ def _frontier(view: Any) -> dict[str, Any]:
         "hardware": list(view.hardware),
         "burnt_kwh": None if burnt_j is None else kwh(burnt_j),
         "simulated": view.simulated,
+        "left_out_runs": view.left_out,
         "points": selectors.rows(view),
     }
