@@ -187,13 +187,16 @@ class LogitCache:
         if k > self.manifest["k"]:
             raise WorkloadError(f"the logit cache holds the top {self.manifest['k']} logits, not {k}; ask for fewer")
 
-    def read(self, digests: Sequence[str], *, k: int, temperature: float) -> TeacherLogits:
-        """The logits at the label positions of the rows, one row behind the other: N positions, k ≤ k held."""
+    def read(self, digests: Sequence[str], *, k: int, temperature: float, encoding: str = "fp32") -> TeacherLogits:
+        """The logits at the label positions of the rows, one row behind the other: N positions, k ≤ k held.
+
+        A cache that keeps them finer than `encoding` is rounded to it, as a cache of its own would be.
+        """
         self.check(k=min(k, self.manifest["k"]), temperature=temperature)
         pieces = [self.raw(digest) for digest in digests]
         column = self.manifest["temperatures"].index(temperature)
         maximum = torch.cat([piece["maximum"] for piece in pieces])
-        values = torch.cat([piece["values"][:, :k] for piece in pieces]).float()
+        values = torch.cat([piece["values"][:, :k] for piece in pieces]).to(VALUE_TYPES[encoding]).float()
         return TeacherLogits(
             torch.cat([piece["ids"][:, :k].long() for piece in pieces]),
             values + maximum[:, None],

@@ -50,10 +50,12 @@ class Distillation:
     temperature: float
     ce_weight: float
     k: int
+    encoding: str = "fp32"  # coarser than the cache's own: rounded to it
 
     def teacher(self, batch: Batch) -> TeacherLogits:
         """The cached logits of the batch's rows, in the order of its label positions."""
-        return self.cache.read(batch.digests, k=self.k, temperature=self.temperature).to(batch.ids.device)
+        held = self.cache.read(batch.digests, k=self.k, temperature=self.temperature, encoding=self.encoding)
+        return held.to(batch.ids.device)
 
     def __call__(self, logits: Tensor, targets: Tensor, teacher: TeacherLogits | None) -> LossSum:
         """Logits [N, V], targets [N], teacher's logits [N, k]. T² stands on the KL alone."""

@@ -32,6 +32,8 @@ def canonical(value: Any, name: str = "value") -> Any:
 
 
 def _text(value: str, name: str) -> str:
+    if value.isascii():
+        return value  # one spelling only, and the many digests of a request are such
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise CanonicalError(f"{name}: {value!r} holds half of a surrogate pair and is no valid text")
     return unicodedata.normalize("NFC", value)

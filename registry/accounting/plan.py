@@ -74,12 +74,18 @@ def _logit_cache(spec: RunSpec, identities: Identities) -> ArtifactRequest | Non
         return None
     capture = {
         "k": spec.distillation.k,
-        "temperatures": spec.distillation.temperatures,
+        "temperatures": spec.distillation.kept_temperatures,
         "encoding": spec.distillation.encoding,
         "max_length": spec.dataset.max_length,
     }
     identity = _teacher_identity(spec, identities)
-    return ArtifactRequest(kind="logit_cache", identity=identity, capture=capture, row_digests=identities.row_digests)
+    return ArtifactRequest(
+        kind="logit_cache",
+        identity=identity,
+        capture=capture,
+        needed={"temperatures": (spec.distillation.temperature,)},
+        row_digests=identities.row_digests,
+    )
 
 
 def _synthetic_dataset(spec: RunSpec, identities: Identities) -> ArtifactRequest | None:

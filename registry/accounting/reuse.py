@@ -28,6 +28,9 @@ class ArtifactRequest:
     identity: Mapping[str, Any]
     # May be covered: k, temperatures, encoding, max_length; max_new_tokens.
     capture: Mapping[str, Any] = field(default_factory=dict)
+    # Where less than `capture` would do if it is there already: a run at one temperature needs log Z at that one alone,
+    # though what it made would hold the whole grid. No part of what the artifact is.
+    needed: Mapping[str, Any] = field(default_factory=dict, compare=False)
     # One digest per row asked for (prompt, and for a logit cache the answer it is forced through), over-long ones
     # included: which of them are dropped follows from max_length. Other kinds follow from their identity, and what
     # stands here is only what came out.
@@ -38,21 +41,36 @@ class ArtifactRequest:
 class Candidate:
     """An artifact that exists or is being made, as the decision sees it."""
 
-    artifact_id: str
+    artifact_id: str  # ordered by time: of two that serve equally well, the newer is offered
     name: str
     request: ArtifactRequest
     status: str  # ready | making
     production_energy_j: float | None = None
+    superseded: bool = False  # somebody has named a better one: offered only where nothing else serves
 
 
 @dataclass(frozen=True, kw_only=True)
 class NearMiss:
-    """An artifact that would have served but for `differences` (dotted field → its value there)."""
+    """An artifact that would have served but for `differences` (dotted field → its value there, `asked` the one here).
+
+    `would_save_j`: what adapting the request to it would save, which is its production energy for as many rows as are
+    asked for; `None` if that is not known.
+    """
 
     artifact_id: str
     name: str
     differences: Mapping[str, Any]
-    would_save_j: float | None  # what its production took; `None` if that is not known
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    would_save_j: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A larger capture to make instead: it would hold what is asked for and what the artifact holds that does not."""
+
+    capture: Mapping[str, Any]  # only the settings that change
+    artifact_id: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +81,7 @@ class Decision:
     reason: str
     artifact_id: str | None = None
     near_misses: tuple[NearMiss, ...] = ()
+    offer: Offer | None = None
 
 
 # What a request that leaves these out means.
@@ -101,14 +120,18 @@ def normalised(request: ArtifactRequest) -> ArtifactRequest:
     kind = canonical(request.kind, "kind")
     identity = _filled(_IDENTITY_DEFAULTS.get(kind, {}), canonical(request.identity, "identity"))
     capture = _filled(_CAPTURE_DEFAULTS.get(kind, {}), canonical(request.capture, "capture"))
-    if "temperatures" in capture:
-        capture["temperatures"] = _temperatures(capture["temperatures"])
+    needed = dict(canonical(request.needed, "needed"))
+    for settings in (capture, needed):
+        if "temperatures" in settings:
+            settings["temperatures"] = _temperatures(settings["temperatures"])
     decoding = identity.get("decoding")
     if isinstance(decoding, dict) and decoding.get("temperature") == 0:
         # Greedy decoding draws nothing, so what steers the drawing makes no difference.
         identity["decoding"] = decoding | {"top_p": 1, "top_k": 0, "seed": 0}
     rows = {canonical(digest, "row_digests") for digest in request.row_digests} if kind in TEACHER_ARTIFACTS else ()
-    return replace(request, kind=kind, identity=identity, capture=capture, row_digests=tuple(sorted(rows)))
+    return ArtifactRequest(
+        kind=kind, identity=identity, capture=capture, needed=needed, row_digests=tuple(sorted(rows))
+    )
 
 
 def _temperatures(value: Any) -> list[int | float]:
@@ -129,9 +152,9 @@ def _filled(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 def covers(have: ArtifactRequest, want: ArtifactRequest) -> tuple[str, ...]:
     """Why `want` cannot be cut out of `have`, one sentence a reason; empty when it can.
 
-    A logit cache covers with k' ≥ k, T' ⊇ T, rows' ⊇ rows and the same length and encoding; a synthetic dataset
-    with rows' ⊇ rows, max_new_tokens' ≥ max_new_tokens and the same length. Any other
-    artifact only answers what equals it.
+    Both are covered by more rows and, where over-long rows are dropped, by a greater length: what fits into the smaller
+    one is in there too. A logit cache covers with k' ≥ k, T' ⊇ T and an encoding that is as fine; a synthetic dataset
+    with max_new_tokens' ≥ max_new_tokens. Any other artifact only answers what equals it.
     """
     return _obstacles(normalised(have), normalised(want))
 
@@ -159,18 +182,19 @@ def _shown(value: Any) -> str:
 
 def _capture_obstacles(have: ArtifactRequest, want: ArtifactRequest) -> dict[str, str]:
     """Field → sentence, for each capture setting that what is held cannot be cut down to."""
+    ours = {**want.capture, **want.needed}
     compared = {
-        name: _capture_obstacle(want.kind, name, have.capture.get(name), want.capture.get(name))
-        for name in sorted(have.capture.keys() | want.capture.keys())
+        name: _capture_obstacle(want, name, have.capture.get(name), ours.get(name))
+        for name in sorted(have.capture.keys() | ours.keys())
     }
     return {name: sentence for name, sentence in compared.items() if sentence}
 
 
-def _capture_obstacle(kind: str, name: str, theirs: Any, ours: Any) -> str:
+def _capture_obstacle(want: ArtifactRequest, name: str, theirs: Any, ours: Any) -> str:
     """One sentence, or none where `theirs` is or can be cut down to `ours`."""
-    if theirs == ours:
+    if theirs == ours or (name == "encoding" and _as_fine(theirs, ours)):
         return ""
-    if name in _AT_LEAST.get(kind, ()):
+    if name in _at_least_fields(want):
         return "" if _at_least(theirs, ours) else f"Its {name} is {_shown(theirs)}, below the {_shown(ours)} asked for."
     if name == "temperatures" and theirs is not None and ours is not None:
         absent = [t for t in ours if t not in theirs]
@@ -180,6 +204,18 @@ def _capture_obstacle(kind: str, name: str, theirs: Any, ours: Any) -> str:
 
 # Capture settings of which more can be cut down to less.
 _AT_LEAST: dict[str, tuple[str, ...]] = {"logit_cache": ("k",), "synthetic_dataset": ("max_new_tokens",)}
+_ENCODINGS = ("fp16", "fp32")  # a coarser one is what is left of a finer one once it is rounded
+
+
+def _at_least_fields(request: ArtifactRequest) -> tuple[str, ...]:
+    """Rows that are dropped for their length leave the others as they are; rows that are cut to it would not."""
+    dropped = request.kind in TEACHER_ARTIFACTS and request.identity.get("overlong_rows") == "drop"
+    return (*_AT_LEAST.get(request.kind, ()), *(("max_length",) if dropped else ()))
+
+
+def _as_fine(theirs: Any, ours: Any) -> bool:
+    known = theirs in _ENCODINGS and ours in _ENCODINGS
+    return known and _ENCODINGS.index(theirs) >= _ENCODINGS.index(ours)
 
 
 def _at_least(theirs: Any, ours: Any) -> bool:
@@ -208,7 +244,8 @@ def near_misses(request: ArtifactRequest, candidates: Iterable[Candidate]) -> tu
 
 
 def _normalised_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
-    return [replace(c, request=normalised(c.request)) for c in candidates if c.status in (READY, MAKING)]
+    known = [replace(c, request=normalised(c.request)) for c in candidates if c.status in (READY, MAKING)]
+    return sorted(known, key=lambda candidate: candidate.artifact_id, reverse=True)
 
 
 def _near_misses(want: ArtifactRequest, candidates: list[Candidate]) -> tuple[NearMiss, ...]:
@@ -216,8 +253,8 @@ def _near_misses(want: ArtifactRequest, candidates: list[Candidate]) -> tuple[Ne
         NearMiss(
             artifact_id=candidate.artifact_id,
             name=candidate.name,
-            differences=_differences(candidate.request, want),
-            would_save_j=candidate.production_energy_j,
+            **_differences(candidate.request, want),
+            would_save_j=_adapting_saves(candidate, want),
         )
         for candidate in candidates
         if _akin(candidate.request, want) and _obstacles(candidate.request, want)
@@ -239,15 +276,65 @@ def _nearness(miss: NearMiss) -> tuple[int, float, str]:
     return len(miss.differences), -(miss.would_save_j or 0.0), miss.artifact_id
 
 
-def _differences(have: ArtifactRequest, want: ArtifactRequest) -> dict[str, Any]:
-    """Dotted field → the value there, for every field in the way; for rows, how many of those asked for it holds."""
+def _adapting_saves(candidate: Candidate, want: ArtifactRequest) -> float | None:
+    """Joules that making the request anew would take, going by what each row of the candidate took."""
+    held, asked = len(candidate.request.row_digests), len(want.row_digests)
+    if candidate.production_energy_j is None or not held or not asked:
+        return candidate.production_energy_j
+    return candidate.production_energy_j * asked / held
+
+
+def _differences(have: ArtifactRequest, want: ArtifactRequest) -> dict[str, dict[str, Any]]:
+    """Dotted field → value, there and here, for every field in the way; for rows, how many of those asked for."""
     there = flatten(have.identity) | dict(have.capture)
+    here = flatten(want.identity) | {**want.capture, **want.needed}
     in_the_way = [*_identity_obstacles(have, want), *_capture_obstacles(have, want)]
     different = {name: there.get(name) for name in in_the_way}
+    asked = {name: here.get(name) for name in in_the_way}
     if _row_obstacles(have, want):
         held = len(set(want.row_digests) & set(have.row_digests))
         different["rows"] = f"{held} of the {len(want.row_digests)} asked for"
-    return different
+        asked["rows"] = len(want.row_digests)
+    return {"differences": different, "asked": asked}
+
+
+def _offer(want: ArtifactRequest, candidates: list[Candidate]) -> Offer | None:
+    """The capture that would hold the request and the first artifact of its family that it lacks something of.
+
+    Only for logit caches: one more temperature or a larger k costs next to nothing while the teacher reads the rows.
+    """
+    if want.kind != "logit_cache":
+        return None
+    for candidate in candidates:
+        have = candidate.request
+        if _identity_obstacles(have, want) or _row_obstacles(want, have):
+            continue
+        more = _union(have.capture, want.capture)
+        if more:
+            reason = f"With {_settings(more)} the new one would also hold all that {candidate.name} holds."
+            return Offer(capture=more, artifact_id=candidate.artifact_id, reason=reason)
+    return None
+
+
+def _union(have: Mapping[str, Any], want: Mapping[str, Any]) -> dict[str, Any]:
+    """What must grow in `want` so that it covers `have` too."""
+    more: dict[str, Any] = {}
+    if absent := set(have.get("temperatures", ())) - set(want.get("temperatures", ())):
+        more["temperatures"] = sorted({*want.get("temperatures", ()), *absent})
+    for name in ("k", "max_length"):
+        if _at_least(have.get(name), want.get(name)) and have[name] != want[name]:
+            more[name] = have[name]
+    if have.get("encoding") != want.get("encoding") and _as_fine(have.get("encoding"), want.get("encoding")):
+        more["encoding"] = have["encoding"]
+    return more
+
+
+def _settings(capture: Mapping[str, Any]) -> str:
+    parts = [
+        f"the temperatures {_listed(value)}" if name == "temperatures" else f"{name} {_shown(value)}"
+        for name, value in capture.items()
+    ]
+    return " and ".join(parts)
 
 
 def decide(request: ArtifactRequest, candidates: Iterable[Candidate], *, allow_regenerate: bool = False) -> Decision:
@@ -257,11 +344,11 @@ def decide(request: ArtifactRequest, candidates: Iterable[Candidate], *, allow_r
     has checked that the person may, and keeps their reason.
     """
     want, known = normalised(request), _normalised_candidates(candidates)
-    serving = sorted((c for c in known if not _obstacles(c.request, want)), key=lambda c: _size(c.request, want))
+    serving = sorted((c for c in known if not _obstacles(c.request, want)), key=lambda c: _rank(c, want))
     answer = _ready(serving, want) or _making(serving)
     if answer is None:
         reason = f"No {want.kind} that exists or is being made answers this request."
-        return Decision(action=MAKE, reason=reason, near_misses=_near_misses(want, known))
+        return Decision(action=MAKE, reason=reason, near_misses=_near_misses(want, known), offer=_offer(want, known))
     if allow_regenerate:
         return Decision(action=MAKE, reason=f"Made again on request, although: {answer.reason}")
     return answer
@@ -292,17 +379,31 @@ def _making(serving: list[Candidate]) -> Decision | None:
     )
 
 
-def _size(have: ArtifactRequest, want: ArtifactRequest) -> tuple[bool, int, float, int]:
-    """Sorts an exact answer first, then the smallest: rows, k or token limit, temperatures."""
+def size(request: ArtifactRequest) -> tuple[float, ...]:
+    """Rows, length, k or token limit, encoding, temperatures: what covers a request is as large in each of them."""
+    capture = request.capture
+    width = next((capture[name] for name in _AT_LEAST.get(request.kind, ()) if name in capture), 0)
+    encoding = _ENCODINGS.index(capture["encoding"]) if capture.get("encoding") in _ENCODINGS else 0
+    temperatures = len(capture.get("temperatures", ()))
+    return len(set(request.row_digests)), capture.get("max_length", 0), width, encoding, temperatures
+
+
+def _rank(candidate: Candidate, want: ArtifactRequest) -> tuple[bool, bool, int, float, int]:
+    """Sorts superseded ones last, an exact answer first, then the smallest: rows, k or token limit, temperatures.
+
+    Candidates come newest first, and of those that rank alike the newest stays first.
+    """
+    have = candidate.request
     width = next((have.capture[n] for n in _AT_LEAST.get(have.kind, ()) if n in have.capture), 0)
-    return have != want, len(have.row_digests), width, len(have.capture.get("temperatures", ()))
+    temperatures = len(have.capture.get("temperatures", ()))
+    return candidate.superseded, have != want, len(have.row_digests), width, temperatures
 
 
 def _surplus(have: ArtifactRequest, want: ArtifactRequest) -> str:
     """What a covering artifact holds beyond the request, as the end of a sentence."""
     parts = [
         f"has {name} {_shown(have.capture.get(name))} where {_shown(want.capture.get(name))} is asked for"
-        for name in _AT_LEAST.get(have.kind, ())
+        for name in (*_at_least_fields(want), "encoding")
         if have.capture.get(name) != want.capture.get(name)
     ]
     if have.capture.get("temperatures") != want.capture.get("temperatures"):

@@ -11,6 +11,9 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from registry.accounting.stages import PIPELINES, TEACHER_REFERENCE
 
+# log Z(T) costs a pass over logits that are there anyway, so every cache keeps it for these: one cache serves a sweep.
+TEMPERATURE_GRID = (1.0, 2.0, 4.0)
+
 
 class SpecError(ValueError):
     """A spec that cannot be run. `problems` maps each dotted field to a sentence."""
@@ -63,13 +66,18 @@ class TrainingSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationSpec:
-    """Logit distillation: L = ce_weight·CE + (1 − ce_weight)·T²·KL. `temperatures` are held by the cache."""
+    """Logit distillation: L = ce_weight·CE + (1 − ce_weight)·T²·KL. `temperatures` are asked of the cache."""
 
     k: int = 100
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     temperature: float = 1.0
     ce_weight: float = 0.5
     encoding: str = "fp16"
+
+    @property
+    def kept_temperatures(self) -> tuple[float, ...]:
+        """What a cache made for this holds: the usual grid, and whatever else is asked for."""
+        return tuple(sorted({*TEMPERATURE_GRID, *self.temperatures}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +238,7 @@ def check(spec: RunSpec) -> dict[str, str]:
             value = getattr(value, part)
         if not holds(value):
             problems[name] = f"{value!r} must be {wanted}"
-    held = spec.distillation.temperatures
+    held = spec.distillation.kept_temperatures if not problems else ()
     if spec.pipeline == "kd" and not problems and spec.distillation.temperature not in held:
         problems["distillation.temperature"] = (
             f"{spec.distillation.temperature} is not among the temperatures the cache holds, "

@@ -17,6 +17,14 @@ STAGES_OF_PIPELINE: dict[str, tuple[str, ...]] = {
     TEACHER_REFERENCE: ("preprocess", "teacher_evaluation"),
 }
 
+# Parts of a spec that a pipeline never looks at: two specs that differ in them alone are one run.
+UNREAD_BY_PIPELINE: dict[str, tuple[str, ...]] = {
+    SFT: ("distillation", "decoding"),
+    KD: ("decoding",),
+    SYNTHETIC_SFT: ("distillation",),
+    TEACHER_REFERENCE: ("student", "training", "distillation", "decoding"),
+}
+
 # What a stage leaves behind for others, and what it needs from those before it.
 OUTPUT_OF_STAGE: dict[str, str | None] = {
     "preprocess": "prepared_dataset",

@@ -67,16 +67,17 @@ def _matches(request: Request, project: Project, wanted: ArtifactRequest) -> dic
             {
                 "artifact": shown[miss.artifact_id],
                 "differences": dict(miss.differences),
+                "asked": dict(miss.asked),
                 "would_save_j": miss.would_save_j,
             }
             for miss in near
         ],
-        "decision": {name: asdict(decision)[name] for name in ("action", "reason", "artifact_id")},
+        "decision": {name: asdict(decision)[name] for name in ("action", "reason", "artifact_id", "offer")},
     }
 
 
 def _nothing(reason: str) -> dict[str, Any]:
-    decision = {"action": None, "reason": reason, "artifact_id": None}
+    decision = {"action": None, "reason": reason, "artifact_id": None, "offer": None}
     return {"exact": [], "covering": [], "in_progress": [], "near": [], "decision": decision}
 
 

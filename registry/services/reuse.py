@@ -17,11 +17,12 @@ from registry.accounting import reuse
 from registry.accounting.canonical import flatten
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.reuse import MAKE, ArtifactRequest, Candidate, Decision
-from registry.accounting.stages import TEACHER_ARTIFACTS
+from registry.accounting.stages import OUTPUT_OF_STAGE, TEACHER_ARTIFACTS
 from registry.models import Artifact, Project, RowSet, User
 from registry.services import licences, rowsets
 
 _LOCK_SPACE = 0x5A6E  # keeps these locks apart from anybody else's advisory locks
+_LOCK_ORDER = tuple(dict.fromkeys(output for output in OUTPUT_OF_STAGE.values() if output))
 _OPEN = (Artifact.Status.READY, Artifact.Status.MAKING)
 # Rows whose sets are looked up. A set that holds so many of the request's rows nearly always holds them all, and
 # whether it does is then checked row by row.
@@ -50,15 +51,23 @@ class Found:
 
 
 def lock(request: ArtifactRequest) -> None:
-    """Hold the request's family until the transaction ends: nobody else decides about it meanwhile."""
+    """Hold the request's family until the transaction ends: nobody else decides about it meanwhile.
+
+    Whatever could cover the request, or be covered by it, lies in the family. So two requests of which one covers the
+    other take the same lock, and whoever comes second sees what the first one began.
+    """
     key = zlib.crc32(family(request).encode()) - 2**31
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, key])
 
 
 def lock_all(requests: Iterable[ArtifactRequest]) -> None:
-    """Lock several families, always in the same order, so that two submissions never wait for each other."""
-    for request in sorted(requests, key=family):
+    """Lock several families, always in the same order, so that two submissions never wait for each other.
+
+    The order is that of a run's stages, as a run that moves on locks them one after the other.
+    """
+    families = {(_LOCK_ORDER.index(request.kind), family(request)): request for request in requests}
+    for _, request in sorted(families.items(), key=lambda item: item[0]):
         lock(request)
 
 
@@ -150,7 +159,7 @@ def _serving(want: ArtifactRequest, rows: QuerySet[Artifact]) -> Iterator[tuple[
     found = rows.filter(family=family(want), rows__in=sets).order_by("rows__count", "-id")
     able = [row for row in found if not reuse.covers(_bare(_request(row, ())), _bare(want))]
     wanted, named = set(want.row_digests), 0
-    for row in sorted(able, key=lambda row: row.rows_id != key):
+    for row in sorted(able, key=lambda row: (row.superseded_by_id is not None, row.rows_id != key)):
         digests = want.row_digests if row.rows_id == key else tuple(row.row_digests)
         if row.rows_id != key and not wanted.issubset(digests):
             continue
@@ -202,6 +211,7 @@ def _candidate(row: Artifact, digests: tuple[str, ...]) -> Candidate:
         request=_request(row, digests),
         status=row.status,
         production_energy_j=row.production_energy_j,
+        superseded=row.superseded_by_id is not None,
     )
 
 

@@ -29,7 +29,7 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
 
     total = sum(example.labels for example in examples)
     folder = workdir / "logit_cache"
-    capture = logit_cache.Capture(wanted.k, wanted.temperatures, wanted.encoding)
+    capture = logit_cache.Capture(wanted.k, wanted.kept_temperatures, wanted.encoding)
     manifest = logit_cache.write(folder, teacher, examples, capture, batch_size=BATCH_ROWS, each_batch=each_batch)
     meta = {
         "teacher": spec.teacher.id,

@@ -62,9 +62,10 @@ def training_examples(config: StageConfig, prepared: Prepared, chat: Chat) -> li
     manifest = synthetic.manifest_of(folder)
     rows = {prompt_digest(row): row for row in prepared.rows("train")}
     answers = synthetic.select(list(synthetic.read(folder)), list(rows.values()), list(rows))
-    limit = spec.decoding.max_new_tokens
     same_tokens = (manifest["teacher"], manifest["teacher_revision"]) == (spec.student.id, spec.student.revision)
-    cut = [synthetic.truncate(answer, limit, chat) for answer in answers] if same_tokens else answers
+    # The limit counts the teacher's tokens, so a dataset of longer answers is cut by them, whatever the student reads.
+    teachers = chat if same_tokens else Chat(load_tokenizer(spec.teacher))
+    cut = [synthetic.truncate(answer, spec.decoding.max_new_tokens, teachers) for answer in answers]
     return synthetic.examples(cut, chat, spec.dataset.max_length, same_tokens=same_tokens)
 
 
@@ -78,4 +79,4 @@ def loss_of(spec: RunSpec, config: StageConfig, examples: list[Example]) -> Loss
     missing = {example.digest for example in examples} - set(cache.digests())
     if missing:
         raise WorkloadError(f"the logit cache lacks {len(missing)} of {len(examples)} training rows; make one for them")
-    return Distillation(cache, wanted.temperature, wanted.ce_weight, wanted.k)
+    return Distillation(cache, wanted.temperature, wanted.ce_weight, wanted.k, wanted.encoding)

@@ -28,7 +28,19 @@ class NearMissSerializer(serializers.Serializer[Any]):
 
     artifact = ArtifactSerializer()
     differences = serializers.DictField(help_text="Dotted field → its value there.")
-    would_save_j = serializers.FloatField(allow_null=True, help_text="What its production took; null if not known.")
+    asked = serializers.DictField(help_text="Dotted field → its value in the request.")
+    would_save_j = serializers.FloatField(
+        allow_null=True,
+        help_text="What adapting the request to it saves: its production energy, for as many rows; null if unknown.",
+    )
+
+
+class OfferSerializer(serializers.Serializer[Any]):
+    """A larger capture to ask for instead, so that one artifact holds both."""
+
+    capture = serializers.DictField(help_text="The settings that change.")
+    artifact_id = serializers.UUIDField(help_text="The artifact that would then be held too.")
+    reason = serializers.CharField()
 
 
 class DecisionSerializer(serializers.Serializer[Any]):
@@ -39,6 +51,7 @@ class DecisionSerializer(serializers.Serializer[Any]):
     )
     reason = serializers.CharField()
     artifact_id = serializers.UUIDField(allow_null=True)
+    offer = OfferSerializer(allow_null=True)
 
 
 class LookupAnswer(serializers.Serializer[Any]):

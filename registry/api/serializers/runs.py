@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from registry.api.serializers.artifacts import ArtifactSerializer
 from registry.api.serializers.batches import StageRecordResult
-from registry.api.serializers.lookup import NearMissSerializer
+from registry.api.serializers.lookup import NearMissSerializer, OfferSerializer
 from registry.api.serializers.scores import ScoreSerializer
 from registry.api.serializers.specs import RunSpecSerializer, StoredSpecSerializer
 from registry.models import Job, Run, RunSummary
@@ -164,6 +164,7 @@ class StagePlanSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_blank=True)
     artifact = ArtifactSerializer(allow_null=True)
     near = NearMissSerializer(many=True)
+    offer = OfferSerializer(allow_null=True)
     expected_energy_j = serializers.FloatField(allow_null=True)
     expected_basis = serializers.CharField(help_text="Where that figure is from, or why there is none.")
 

@@ -218,12 +218,14 @@ def _stage(stage: StagePlan, near: dict[str, Any]) -> dict[str, Any]:
         "near": [
             {
                 "artifact": near[miss.artifact_id],
-                "differences": asdict(miss)["differences"],
+                "differences": dict(miss.differences),
+                "asked": dict(miss.asked),
                 "would_save_j": miss.would_save_j,
             }
             for miss in misses
             if miss.artifact_id in near
         ],
+        "offer": asdict(decision.offer) if decision and decision.offer else None,
         "expected_energy_j": stage.expected.energy_j,
         "expected_basis": stage.expected.basis,
     }
