@@ -52,6 +52,8 @@ def execute(job_id: uuid.UUID) -> None:
     except JobLost:
         logger.warning("job %s was taken away or cancelled; its energy is booked", ticket.job_id)
         jobs.fail(ticket=ticket, record=_record(meter), error="taken away or cancelled", again=False)
+    except InputLost as error:
+        jobs.lose_input(ticket=ticket, record=_record(meter), error=str(error))
     except WorkloadError as error:
         # The same input fails the same way: trying again would only burn more.
         jobs.fail(ticket=ticket, record=_record(meter), error=str(error), again=False)
@@ -102,15 +104,19 @@ def _run(ticket: Ticket, report: MeterReport) -> StageOutput:
     return stage(ticket.kind)(StageConfig(spec=ticket.spec, inputs=inputs), workdir, report)
 
 
+class InputLost(Exception):
+    """What the stage was to read is not what its manifest says, and was taken out of reuse."""
+
+
 def _fetch(artifact: Artifact) -> Path:
-    """The artifact's files, verified, in a local folder that later jobs on this host find again."""
+    """The artifact's files, verified, in a local folder that later jobs on this host find again. Raises `InputLost`."""
     try:
         return storage.fetch(
             artifact.storage_key, artifact.manifest, settings.WORK_DIR / "inputs" / artifact.storage_key
         )
     except StorageError as error:
         artifacts.mark_corrupt(artifact=artifact, reason=str(error))
-        raise WorkloadError(f"{artifact.name} is corrupt and was taken out of reuse: {error}") from error
+        raise InputLost(f"{artifact.name} is corrupt and was taken out of reuse: {error}") from error
 
 
 def _workdir(ticket: Ticket) -> Path:
@@ -125,6 +131,7 @@ def _result(output: StageOutput) -> Result:
         used_shares=meta.pop("used_shares", {}),
         meta=meta,
         row_digests=output.row_digests,
+        prompt_digests=output.prompt_digests,
         scores=tuple(asdict(score) for score in output.scores),
     )
 

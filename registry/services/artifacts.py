@@ -14,7 +14,7 @@ from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest
 from registry.models import Artifact, ArtifactUse, Job, Membership, Origin, Project, Run, User
-from registry.services import accounts, audit, garbage, licences, quotas, reuse, rowsets, summaries, versions
+from registry.services import accounts, audit, licences, reuse, rowsets, summaries, versions
 from registry.services.errors import Conflict, Invalid
 
 SHARED_KINDS = (Artifact.Kind.PREPARED_DATASET, Artifact.Kind.LOGIT_CACHE, Artifact.Kind.SYNTHETIC_DATASET)
@@ -172,27 +172,26 @@ _DECLARED: dict[str, tuple[Any, str]] = {
 _NUMBERS = ("production_energy_j", "bytes")
 
 
-def store(*, artifact: Artifact, folder: Path, meta: Mapping[str, Any], row_digests: Sequence[str]) -> None:
-    """Store what a stage left. The artifact is not offered before `publish` says that it is whole.
-
-    Raises `Conflict` where the project's quota does not reach, before anything is sent.
-    """
-    files = storage.describe(folder)
-    quotas.require_room(artifact.project, files)
-    storage.put(folder, files)
-    with transaction.atomic():
-        # Under this lock nothing unreferenced is cleared away, and from here on the files are referenced.
-        key = garbage.hold(storage.key_of(files))
-        if not storage.is_complete(key, files):
-            storage.put(folder, files)
-        artifact.storage_key = key
-        artifact.manifest = [file.to_dict() for file in files]
-        artifact.bytes = sum(file.bytes for file in files)
-        artifact.content_sha256 = storage.digest_of(files)
-        artifact.meta = dict(meta)
-        # What was asked for stands, over-long rows included: the next run asks for the same and must find it.
-        artifact.rows = artifact.rows or rowsets.of(row_digests or ())
-        artifact.save(update_fields=["storage_key", "manifest", "bytes", "content_sha256", "meta", "rows"])
+def store(
+    *,
+    artifact: Artifact,
+    folder: Path,
+    meta: Mapping[str, Any],
+    row_digests: Sequence[str],
+    prompt_digests: Sequence[str] = (),
+) -> None:
+    """Store what a stage left. The artifact is not offered before `publish` says that it is whole."""
+    key = storage.new_key()
+    files = storage.put(key, folder)
+    artifact.storage_key = key
+    artifact.manifest = [file.to_dict() for file in files]
+    artifact.bytes = sum(file.bytes for file in files)
+    artifact.content_sha256 = storage.digest_of(files)
+    artifact.meta = dict(meta)
+    # What was asked for stands, over-long rows included: the next run asks for the same and must find it.
+    artifact.rows = artifact.rows or rowsets.of(row_digests or ())
+    artifact.prompts = rowsets.of(prompt_digests)
+    artifact.save(update_fields=["storage_key", "manifest", "bytes", "content_sha256", "meta", "rows", "prompts"])
 
 
 def publish(*, artifact: Artifact) -> None:
@@ -223,6 +222,8 @@ def withdraw(*, artifact: Artifact, actor: User, reason: str) -> None:
 
 def mark_corrupt(*, artifact: Artifact, reason: str) -> None:
     """Its files are not what its manifest says: it is never offered again, and its page says why."""
+    if not Artifact.objects.filter(pk=artifact.pk, status=Artifact.Status.READY).exists():
+        return  # somebody else has found it out, or it was withdrawn
     _set_status(artifact, Artifact.Status.CORRUPT, None, reason)
 
 

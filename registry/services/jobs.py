@@ -20,6 +20,7 @@ from registry.accounting.spec import RunSpec
 from registry.accounting.stages import INPUTS_OF_STAGE
 from registry.models import Artifact, ArtifactUse, Attempt, HostProfile, Job, Origin, Project, Run, Stage
 from registry.services import artifacts, ledger, runs, scheduling, scores
+from registry.services.errors import Conflict
 from stagemeter.records import StageRecord
 
 MAX_ATTEMPTS = 3
@@ -48,15 +49,23 @@ class Result:
     folder: Path | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     row_digests: Sequence[str] = ()
+    prompt_digests: Sequence[str] = ()  # of a prepared dataset: its rows' prompts alone
     scores: Sequence[Mapping[str, Any]] = ()
     used_shares: Mapping[str, float] = field(default_factory=dict)  # artifact kind → share of its tokens that was read
 
 
 @transaction.atomic
 def claim(*, job_id: uuid.UUID, worker: str) -> Ticket | None:
-    """Take a ready job, or one whose lease ran out; `None` if it is not to be had."""
+    """Take a ready job, or one whose lease ran out; `None` if it is not to be had.
+
+    Where something it was to read has been withdrawn or found corrupt, its run decides anew about that first.
+    """
+    _lock_run_of(job_id)
     job = Job.objects.select_for_update(of=["self"]).select_related("run", "project").filter(pk=job_id).first()
     if job is None or not _claimable(job):
+        return None
+    if scheduling.reopen(job):
+        transaction.on_commit(lambda: scheduling.advance(job.run_id))
         return None
     if job.status == Job.Status.RUNNING:
         _lose(job)
@@ -94,7 +103,17 @@ def finish(*, ticket: Ticket, record: StageRecord, result: Result, host: HostPro
     job = _mine(ticket)
     # Files are stored before any row says that they are.
     if job is not None and job.artifact is not None and result.folder is not None:
-        artifacts.store(artifact=job.artifact, folder=result.folder, meta=result.meta, row_digests=result.row_digests)
+        try:
+            artifacts.store(
+                artifact=job.artifact,
+                folder=result.folder,
+                meta=result.meta,
+                row_digests=result.row_digests,
+                prompt_digests=result.prompt_digests,
+            )
+        except Conflict as error:  # the project's quota: trying again would burn as much and fit no better
+            fail(ticket=ticket, record=record, error=error.message, again=False)
+            return False
     with transaction.atomic():
         job = _mine(ticket, lock=True)
         _close_attempt(ticket, Attempt.Status.COMPLETED if job else Attempt.Status.LOST)
@@ -125,6 +144,18 @@ def fail(*, ticket: Ticket, record: StageRecord | None, error: str, again: bool)
             book(record=record, attempt=Attempt.objects.get(pk=ticket.attempt_id))
         if job is not None:
             _retry_or_give_up(job, error, again=again)
+
+
+def lose_input(*, ticket: Ticket, record: StageRecord | None, error: str) -> None:
+    """Book an attempt that found one of its inputs corrupt, and let its run decide anew: use another, or make it."""
+    with transaction.atomic():
+        job = _mine(ticket, lock=True)
+        _close_attempt(ticket, Attempt.Status.FAILED if job else Attempt.Status.LOST, error)
+        if record is not None:
+            book(record=record, attempt=Attempt.objects.get(pk=ticket.attempt_id))
+        if job is not None and not scheduling.reopen(job):
+            _retry_or_give_up(job, error, again=True)
+    scheduling.advance(ticket.run_id)
 
 
 def book(*, record: StageRecord, attempt: Attempt) -> None:
@@ -180,19 +211,26 @@ def reap() -> int:
         scheduling.deliver(job_id)
         moved += 1
     stuck = Job.objects.filter(status=Job.Status.WAITING).exclude(artifact__status=Artifact.Status.MAKING)
-    for run_id in set(stuck.filter(run__status__in=["queued", "running"]).values_list("run_id", flat=True)):
+    stuck = stuck.filter(run__status__in=["queued", "running"]).order_by("decision__cut", "id")  # as `wake` does
+    for run_id in dict.fromkeys(stuck.values_list("run_id", flat=True)):
         scheduling.advance(run_id)
     return moved
 
 
 def _reap_one(job_id: uuid.UUID) -> int:
     with transaction.atomic():
+        _lock_run_of(job_id)
         job = Job.objects.select_for_update(of=["self"]).select_related("run").get(pk=job_id)
         if job.status != Job.Status.RUNNING or job.lease_expires_at is None or job.lease_expires_at > timezone.now():
             return 0
         _lose(job)
         _retry_or_give_up(job, "the worker stopped answering", again=True)
         return 1
+
+
+def _lock_run_of(job_id: uuid.UUID) -> None:
+    """The run before its job, as everybody locks them who moves one on."""
+    Run.objects.select_for_update(no_key=True, of=["self"]).filter(jobs=job_id).first()
 
 
 def _claimable(job: Job) -> bool:

@@ -11,7 +11,7 @@ from registry.accounting import plan as planning
 from registry.accounting.plan import PlannedStage
 from registry.accounting.reuse import CUT, MAKE, USE, WAIT, Decision
 from registry.accounting.spec import RunSpec, layer_block
-from registry.accounting.stages import KD, PIPELINES, SFT, SYNTHETIC_SFT, TEACHER_ARTIFACTS, TEACHER_REFERENCE
+from registry.accounting.stages import PIPELINES, TEACHER_ARTIFACTS, TEACHER_REFERENCE, UNREAD_BY_PIPELINE
 from registry.models import Artifact, Job, Membership, Run, Study, User
 from registry.selectors.expectations import Expectation, expected
 from registry.services import accounts, artifacts, audit, reuse, scheduling
@@ -19,6 +19,8 @@ from registry.services.errors import Conflict, Invalid
 from registry.services.ledger import body_digest
 from registry.workloads import benchmarks, catalogue
 from registry.workloads.rows import WorkloadError
+
+SHORTEST_REASON = 10  # characters of why something is made again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +121,7 @@ def student_size(spec: RunSpec) -> str:
 def configuration(spec: RunSpec, *, average_workloads: bool) -> str:
     """Digest of what makes two runs one point: the spec without seed and without what its pipeline ignores."""
     values = spec.to_dict()
-    ignored = {SFT: ("distillation", "decoding"), KD: ("decoding",), SYNTHETIC_SFT: ("distillation",)}
-    for name in ("seed", *ignored.get(spec.pipeline, ("student", "training", "distillation", "decoding"))):
+    for name in ("seed", *UNREAD_BY_PIPELINE[spec.pipeline]):
         del values[name]
     if average_workloads:
         del values["dataset"]
@@ -175,6 +176,8 @@ def _regenerated(
             continue
         if not reason.strip():
             raise _reason_wanted(decision)
+        if len(reason.strip()) < SHORTEST_REASON:
+            raise Invalid({"regenerate_reason": f"{reason.strip()!r} says too little; give at least ten characters"})
         accounts.require_role(actor, study.project, Membership.Role.MAINTAINER)
         if decision.action != scheduling.LATER:  # that one is made again once its rows are known
             changed[index] = scheduling.made_again(decision)
@@ -186,7 +189,7 @@ def _reason_wanted(decision: Decision) -> Conflict | Invalid:
         known_later = "Whether it exists is known once the data is prepared; say now why to make it again even then."
         return Invalid({"regenerate_reason": known_later})
     return Conflict(
-        f"{decision.reason} Use it, or send regenerate_reason and say why it must be made again.",
+        f"{decision.reason} Use it, or say why it must be made again: regenerate_reason, at least ten characters.",
         artifact=decision.artifact_id,
     )
 

@@ -18,7 +18,7 @@ from registry.accounting import plan as planning
 from registry.accounting.fingerprint import fingerprint
 from registry.accounting.reuse import CUT, MAKE, USE, WAIT, ArtifactRequest, Decision
 from registry.accounting.spec import RunSpec
-from registry.accounting.stages import OUTPUT_OF_STAGE, TEACHER_ARTIFACTS
+from registry.accounting.stages import INPUTS_OF_STAGE, OUTPUT_OF_STAGE, TEACHER_ARTIFACTS
 from registry.celery import app
 from registry.models import Artifact, ArtifactUse, Job, Run
 from registry.services import artifacts, licences, reuse, summaries
@@ -41,12 +41,16 @@ def advance(run_id: uuid.UUID) -> None:
 def wake(artifact_id: uuid.UUID) -> None:
     """Move on every run that waits for this artifact, each in a transaction of its own."""
     waiting = Job.objects.filter(status=Job.Status.WAITING, artifact_id=artifact_id)
-    for run_id in list(waiting.order_by("id").values_list("run_id", flat=True)):
+    # If its maker gave up, those who need all of it come first: what they make serves those who would cut it.
+    for run_id in list(waiting.order_by("decision__cut", "id").values_list("run_id", flat=True)):
         advance(run_id)
 
 
 def apply(job: Job, decision: Decision, request: ArtifactRequest | None, actor: Any, reason: str = "") -> None:
-    """Write a decision onto a waiting job: whose output it will be, and who uses or makes it."""
+    """Write a decision onto a waiting job: whose output it will be, and who uses or makes it.
+
+    `reason`: why what `decision.artifact_id` names is made again.
+    """
     job.decision = {**_plain(decision), "asked": reason}
     run = job.run
     if decision.action == MAKE and request is not None:
@@ -57,7 +61,7 @@ def apply(job: Job, decision: Decision, request: ArtifactRequest | None, actor: 
             licence=_licence(run, request.kind),
             name=_name(run, request.kind),
             actor=actor,
-            reason=reason or _unheld(request, run),
+            **_again(decision, request, run, reason),
         )
     elif decision.action in (USE, CUT, WAIT):
         job.artifact = Artifact.objects.get(pk=decision.artifact_id or "")
@@ -75,8 +79,8 @@ def request_for(job: Job) -> ArtifactRequest | None:
     if identities.row_digests is None:
         prepared = _used(job.run, Artifact.Kind.PREPARED_DATASET)
         if prepared is not None and prepared.status == Artifact.Status.READY:
-            rows, prompts = prepared.row_digests, prepared.meta.get("prompt_digests", [])
-            identities = replace(identities, row_digests=tuple(rows), prompt_digests=tuple(prompts))
+            prompts = () if prepared.prompts is None else tuple(prepared.prompts.digests)
+            identities = replace(identities, row_digests=tuple(prepared.row_digests), prompt_digests=prompts)
     return planning.artifact_request(OUTPUT_OF_STAGE[job.kind], spec, identities)
 
 
@@ -113,18 +117,40 @@ def _advance(run: Run) -> None:
     finish_run(run, Run.Status.FINISHED)
 
 
+def reopen(job: Job) -> bool:
+    """Decide anew about what `job` was to read and is no longer there: withdrawn or found corrupt meanwhile.
+
+    The jobs of its run that had found or made it go back to waiting, and so does this one. `False`: all is there.
+    The caller holds the run's lock, and moves the run on afterwards.
+    """
+    wanted = set(INPUTS_OF_STAGE[job.run.pipeline].get(job.kind, ()))
+    there = job.run.uses.filter(artifact__status=Artifact.Status.READY).values_list("artifact__kind", flat=True)
+    gone = wanted - set(there)
+    if not gone:
+        return False
+    stages = [kind for kind, output in OUTPUT_OF_STAGE.items() if output in gone]
+    again = [*job.run.jobs.filter(kind__in=stages, status__in=Job.DONE), job]
+    for one in again:
+        one.status, one.finished_at, one.lease_expires_at, one.fence = Job.Status.WAITING, None, None, one.fence + 1
+        one.save(update_fields=["status", "finished_at", "lease_expires_at", "fence"])
+    return len(again) > 1
+
+
 def _settle(job: Job) -> str:
     """Decide what a waiting job whose turn has come does; returns its new status."""
     action, artifact = job.decision.get("action"), job.artifact
     if action == LATER:
         return _decide_again(job)
-    if artifact is None or artifact.maker_job_id == job.pk:
+    if artifact is None:
         send(job)
+    elif artifact.status == Artifact.Status.MAKING:
+        if artifact.maker_job_id == job.pk:
+            send(job)
     elif artifact.status == Artifact.Status.READY:
         _use(job, CUT if job.decision.get("cut") else action)
         job.status, job.finished_at = Job.Status.REUSED, timezone.now()
         job.save(update_fields=["status", "finished_at"])
-    elif artifact.status != Artifact.Status.MAKING:
+    else:
         return _decide_again(job)
     return job.status
 
@@ -141,24 +167,31 @@ def _decide_again(job: Job) -> str:
     if reason:
         decision = made_again(decision)
     gone = job.artifact
-    if decision.action == MAKE and gone is not None and gone.status == Artifact.Status.FAILED:
+    if decision.action == MAKE and gone is not None and _is_left_behind(gone, request):
         _take_over(job, gone)
     else:
         if gone is not None:
-            ArtifactUse.objects.filter(artifact=gone, run=job.run).delete()
+            # What this run made and burnt energy for stays in its books; what it only meant to use does not.
+            ArtifactUse.objects.filter(artifact=gone, run=job.run).exclude(how=ArtifactUse.How.MADE).delete()
         apply(job, decision, request, job.run.submitted_by, reason)
     return _settle(job)
 
 
 def made_again(decision: Decision) -> Decision:
     """The decision to make what exists once more, which somebody who may has given a reason for."""
-    return Decision(action=MAKE, reason=f"Made again on request, although: {decision.reason}")
+    reason = f"Made again on request, although: {decision.reason}"
+    return Decision(action=MAKE, reason=reason, artifact_id=decision.artifact_id)
 
 
 def _asked_again(job: Job) -> str:
     """The reason to make a teacher artifact again that was given before anybody could know whether it exists."""
     later = job.decision.get("action") == LATER
     return job.run.regenerate_reason if later and OUTPUT_OF_STAGE[job.kind] in TEACHER_ARTIFACTS else ""
+
+
+def _is_left_behind(artifact: Artifact, request: ArtifactRequest) -> bool:
+    """Its maker gave it up, and it is just what is asked for: a smaller request would leave less under its name."""
+    return artifact.status == Artifact.Status.FAILED and artifact.fingerprint == fingerprint(request)
 
 
 def _take_over(job: Job, artifact: Artifact) -> None:
@@ -199,11 +232,16 @@ def _licence(run: Run, kind: str) -> str:
     return licences.derived(RunSpec.from_dict(run.spec), of_teacher=kind != Artifact.Kind.PREPARED_DATASET)
 
 
-def _unheld(request: ArtifactRequest, run: Run) -> str:
-    """Why an artifact is made although one is registered: that one's files are elsewhere."""
+def _again(decision: Decision, request: ArtifactRequest, run: Run, reason: str) -> dict[str, Any]:
+    """Why an artifact is made although another one exists: somebody said so, or that one's files are elsewhere."""
+    if reason:
+        found = Artifact.objects.filter(pk=decision.artifact_id).first() if decision.artifact_id else None
+        return {"reason": reason, "again_of": found}
     same = Artifact.objects.filter(project=run.project, fingerprint=fingerprint(request), status=Artifact.Status.READY)
     found = same.filter(storage_key="").first()
-    return "" if found is None else f"{found.name} is registered without its files, so no worker can read it."
+    if found is None:
+        return {}
+    return {"reason": f"{found.name} is registered without its files, so no worker can read it.", "again_of": found}
 
 
 def _name(run: Run, kind: str) -> str:
@@ -213,7 +251,7 @@ def _name(run: Run, kind: str) -> str:
 
 
 def _plain(decision: Decision) -> dict[str, Any]:
-    misses = [{**asdict(miss), "differences": dict(miss.differences)} for miss in decision.near_misses]
+    misses = [asdict(miss) for miss in decision.near_misses]
     values: Mapping[str, Any] = {
         "action": decision.action,
         "reason": decision.reason,

@@ -97,16 +97,21 @@ def prompt_digest(row: Row) -> str:
     return _digest({"prompt": row.prompt})
 
 
-def split(rows: Sequence[Row], dataset: DatasetSpec) -> Splits:
+def split(rows: Sequence[Row], dataset: DatasetSpec, *, drawn: bool = False) -> Splits:
     """Split by `dataset.split_seed`, so that every part is held out from the others by fact and by wording.
 
     Where rows share keys, one half of the evaluation rows asks facts that no training row asks in any wording,
     the other half asks trained facts in a wording that is not trained: the first tells what the student kept of the
     teacher, the second whether it understands a question or knows it by heart. A fact held out is asked once, so that
     rows are independent. Validation is drawn the same way from other facts. A training set is a prefix of each larger
-    one under the same seed. Raises `TooFewRows`.
+    one under the same seed.
+
+    `drawn`: the rows are the beginning of one long draw by the seed, so they stay in their order; a longer beginning
+    then gives the same held-out rows and a training set of which the shorter one's is a prefix.
+
+    Raises `TooFewRows`.
     """
-    groups = _shuffled_groups(rows, dataset.split_seed)
+    groups = _in_order(rows) if drawn else _shuffled_groups(rows, dataset.split_seed)
     worded = any(len(group) > 1 for group in groups)
     unseen_evaluation, groups = _take(groups, dataset.evaluation_rows, half=worded)
     unseen_validation, groups = _take(groups, dataset.validation_rows, half=worded)
@@ -136,6 +141,14 @@ def _shuffled_groups(rows: Sequence[Row], seed: int) -> list[list[Row]]:
         generator.shuffle(group)
     generator.shuffle(groups)
     return groups
+
+
+def _in_order(rows: Sequence[Row]) -> list[list[Row]]:
+    """One row of each prompt, in the order in which they come: what comes later changes nothing before it."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row.prompt, row)
+    return [[row] for row in first.values()]
 
 
 def _take(groups: list[list[Row]], wanted: int, *, half: bool) -> tuple[list[Row], list[list[Row]]]:

@@ -1,6 +1,5 @@
 """Runs: planned, submitted, cancelled; who makes an artifact, who waits for it, who takes over."""
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -11,37 +10,13 @@ from registry.services import artifacts, jobs, runs
 from registry.services.errors import Conflict, Invalid, NotAllowed
 from registry.services.jobs import Result
 from tests.conftest import make_record, make_spec
-
-SCORES = ("token_accuracy", "choice", "exact_match")
+from tests.registry.working import ready, work, work_through
 
 
 @pytest.fixture(autouse=True)
 def deliveries(monkeypatch, settings, tmp_path):
     """Nothing works at the queue here: the tests claim jobs themselves."""
     settings.ARTIFACT_URL = f"file://{tmp_path / 'artifacts'}"
-
-
-def work(job: Job, tmp_path, *, row_digests=(), meta=None, **record) -> jobs.Ticket:
-    """Do one ready job as a worker would, with a file for what it makes."""
-    ticket = jobs.claim(job_id=job.pk, worker="w")
-    assert ticket is not None
-    folder = tmp_path / str(ticket.attempt_id)
-    folder.mkdir()
-    (folder / "rows.jsonl").write_text(json.dumps({"job": str(job.pk)}))
-    scores = [{"benchmark": b, "value": 0.5, "n": 9} for b in SCORES] if job.role == "evaluation" else []
-    result = Result(folder=folder, meta=meta or {"rows": 40}, row_digests=row_digests, scores=scores)
-    assert jobs.finish(ticket=ticket, record=make_record(kind=job.kind, **record), result=result)
-    return ticket
-
-
-def ready(run: Run) -> Job:
-    return run.jobs.get(status=Job.Status.READY)
-
-
-def work_through(run: Run, tmp_path, **made) -> None:
-    while (run.jobs.filter(status=Job.Status.READY)).exists():
-        work(ready(run), tmp_path, **made)
-    run.refresh_from_db()
 
 
 def test_planning_changes_nothing(study, member):
@@ -130,17 +105,28 @@ def test_regenerating_without_a_reason_is_refused_with_the_artifact(study, owner
 
 def test_regenerating_with_a_reason_keeps_the_reason(study, owner, tmp_path):
     work_through(runs.submit(actor=owner, study=study, spec=make_spec("kd")), tmp_path)
-    runs.submit(actor=owner, study=study, spec=make_spec("kd", seed=1), regenerate=True, regenerate_reason="doubt")
-    assert Artifact.objects.filter(kind="logit_cache", regenerate_reason="doubt", status="making").count() == 1
+    runs.submit(
+        actor=owner,
+        study=study,
+        spec=make_spec("kd", seed=1),
+        regenerate=True,
+        regenerate_reason="doubt about its rows",
+    )
+    assert (
+        Artifact.objects.filter(kind="logit_cache", regenerate_reason="doubt about its rows", status="making").count()
+        == 1
+    )
 
 
 def test_a_submitter_may_not_regenerate(study, member, tmp_path):
     work_through(runs.submit(actor=member, study=study, spec=make_spec("kd")), tmp_path)
     with pytest.raises(NotAllowed, match="maintainer"):
-        runs.submit(actor=member, study=study, spec=make_spec("kd"), regenerate=True, regenerate_reason="doubt")
+        runs.submit(
+            actor=member, study=study, spec=make_spec("kd"), regenerate=True, regenerate_reason="doubt about its rows"
+        )
 
 
-HUB_ROWS = {"row_digests": ("r1", "r2"), "meta": {"rows": 2, "prompt_digests": ["p1", "p2"]}}
+HUB_ROWS = {"row_digests": ("r1", "r2"), "prompt_digests": ("p1", "p2")}
 
 
 def hub_spec(**changes):
@@ -165,25 +151,27 @@ def test_asking_to_regenerate_before_the_rows_are_known_needs_a_reason_and_a_mai
         runs.submit(actor=owner, study=study, spec=hub_spec(), regenerate=True)
     assert "once the data is prepared" in refusal.value.problems["regenerate_reason"]
     with pytest.raises(NotAllowed, match="maintainer"):
-        runs.submit(actor=member, study=study, spec=hub_spec(), regenerate=True, regenerate_reason="doubt")
+        runs.submit(
+            actor=member, study=study, spec=hub_spec(), regenerate=True, regenerate_reason="doubt about its rows"
+        )
     assert not Run.objects.exists()
 
 
 def test_a_reason_to_regenerate_is_acted_on_when_the_rows_are_known(study, owner, tmp_path, cache_of_hub_rows):
-    wanted = {"regenerate": True, "regenerate_reason": "doubt"}
+    wanted = {"regenerate": True, "regenerate_reason": "doubt about its rows"}
     run = runs.submit(actor=owner, study=study, spec=hub_spec(seed=1), **wanted)
     made = run.uses.get(artifact__kind="logit_cache").artifact
-    assert (made.status, made.regenerate_reason, made.made_by_run) == ("making", "doubt", run)
+    assert (made.status, made.regenerate_reason, made.made_by_run) == ("making", "doubt about its rows", run)
     assert run.jobs.get(kind="logit_caching").decision["reason"].startswith("Made again on request, although: ")
     work_through(run, tmp_path, **HUB_ROWS)
     assert run.status == Run.Status.FINISHED
 
 
 def test_a_reason_to_regenerate_what_turns_out_not_to_exist_is_not_kept_on_it(study, owner, tmp_path):
-    wanted = {"regenerate": True, "regenerate_reason": "doubt"}
+    wanted = {"regenerate": True, "regenerate_reason": "doubt about its rows"}
     run = runs.submit(actor=owner, study=study, spec=hub_spec(), **wanted)
     work_through(run, tmp_path, **HUB_ROWS)
-    assert (run.status, run.regenerate_reason) == (Run.Status.FINISHED, "doubt")
+    assert (run.status, run.regenerate_reason) == (Run.Status.FINISHED, "doubt about its rows")
     assert Artifact.objects.get(kind="logit_cache").regenerate_reason == ""
 
 

@@ -48,6 +48,18 @@ def test_a_smaller_training_set_is_a_prefix_of_a_larger_one():
     assert large.validation == small.validation
 
 
+@given(more=st.integers(0, 60), repeated=st.integers(0, 9))
+def test_a_longer_draw_only_adds_training_rows(more, repeated):
+    draw = [*PLAIN[:40], *PLAIN[:repeated], *PLAIN[40:]]
+    spec = replace(SPEC, train_rows=10)
+    small = split(draw[: 40 + repeated], spec, drawn=True)
+    large = split(draw[: 40 + repeated + more], replace(spec, train_rows=10 + more), drawn=True)
+    assert (large.evaluation, large.validation) == (small.evaluation, small.validation)
+    assert large.train[:10] == small.train
+    prompts = [row.prompt for part in (large.train, large.validation, large.evaluation) for row in part]
+    assert len(prompts) == len(set(prompts)) == 40 + more
+
+
 def test_a_seed_repeats_its_split_and_another_gives_another():
     assert split(WORDED, SPEC) == split(WORDED, SPEC)
     assert split(WORDED, SPEC) != split(WORDED, replace(SPEC, split_seed=1))

@@ -15,13 +15,12 @@ from registry.accounting.spec import RunSpec
 class StageConfig:
     """What the run asks for, and where its inputs lie.
 
-    `inputs` maps an artifact kind to a local folder, read-only. `cut` says which part of a covering artifact
-    is meant: `row_digests` (list) and for a synthetic dataset `max_new_tokens`.
+    `inputs` maps an artifact kind to a local folder, read-only. One may hold more than the run asked for: a stage reads
+    the rows, the k, the temperature and the length that its spec names, and so cuts it down to size.
     """
 
     spec: RunSpec
     inputs: Mapping[str, Path] = field(default_factory=dict)
-    cut: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Report(Protocol):
@@ -59,4 +58,5 @@ class StageOutput:
     folder: Path | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)  # shown on the artifact's page, JSON types
     row_digests: tuple[str, ...] = ()  # of what the artifact holds, in order
+    prompt_digests: tuple[str, ...] = ()  # of a prepared dataset: its training rows' prompts alone
     scores: tuple[Score, ...] = ()

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from registry.workloads.catalogue import dataset
-from registry.workloads.rows import split
+from registry.workloads.rows import prompt_digest, split
 from workers.data import Chat
 from workers.hub import hub_rows
 from workers.models import load_tokenizer
-from workers.prepared import prepare
+from workers.prepared import Prepared, prepare
 from workers.stages.contract import Report, StageConfig, StageOutput
 
 
@@ -17,7 +17,7 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
     report.progress(done=0, total=2, note="reading rows")
     entry = dataset(spec.dataset.id, spec.dataset.revision)
     rows = entry.rows()
-    splits = split(hub_rows(spec.dataset) if rows is None else rows, spec.dataset)
+    splits = split(hub_rows(spec.dataset), spec.dataset, drawn=True) if rows is None else split(rows, spec.dataset)
     report.progress(done=1, total=2, note="tokenising")
     with report.part("tokenizer_loading"):
         chat = Chat(load_tokenizer(spec.student))
@@ -29,4 +29,6 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
         "licence": entry.licence,
         **{key: manifest[key] for key in ("max_length", "rows", "too_long", "tokens")},
     }
-    return StageOutput(folder=workdir / "prepared", meta=meta, row_digests=tuple(manifest["digests"]["train"]))
+    prompts = tuple(prompt_digest(row) for row in Prepared(workdir / "prepared").rows("train"))
+    rows_read = tuple(manifest["digests"]["train"])
+    return StageOutput(folder=workdir / "prepared", meta=meta, row_digests=rows_read, prompt_digests=prompts)
