@@ -1,6 +1,8 @@
 """Presets: functions that return a RunSpec. The paper's grid, and the tour that runs on a laptop."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from registry.accounting.spec import (
     DatasetSpec,
@@ -33,6 +35,22 @@ def paper(size: str, pipeline: str) -> RunSpec:
         dataset=DatasetSpec(id="allenai/tulu-3-sft-mixture"),
         evaluation=EvaluationSpec(suite=PAPER_SUITE),
     )
+
+
+# What it varies for one student. Its harness bakes T into a cache, and generates for every length.
+PAPER_TEMPERATURES = (1.0, 2.0, 4.0)
+PAPER_WEIGHTS = (0.3, 0.5, 0.8)
+PAPER_LENGTHS = (256, 512, 1024)
+PAPER_ROWS = (7000, 3500)
+
+
+def paper_ablation(size: str) -> list[dict[str, Any]]:
+    """The paper's ablation for one student as two grids: 9 runs of kd over T and α, 6 of synthetic_sft."""
+    kd, synthetic = (paper(size, pipeline).to_dict() for pipeline in ("kd", "synthetic_sft"))
+    kd["distillation"] |= {"temperature": list(PAPER_TEMPERATURES), "ce_weight": list(PAPER_WEIGHTS)}
+    synthetic["decoding"]["max_new_tokens"] = list(PAPER_LENGTHS)
+    synthetic["dataset"]["train_rows"] = list(PAPER_ROWS)
+    return [kd, synthetic]
 
 
 # ── The tour: SmolLM2-135M-Instruct (30 layers) teaches two students cut out of itself ──
@@ -85,6 +103,11 @@ def _tour(student: ModelSpec, pipeline: str) -> RunSpec:
         decoding=TOUR_DECODING,
     )
 
+
+# Sweeps that the form offers: name → grids.
+SWEEPS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    f"paper-ablation-{size.lower()}": partial(paper_ablation, size) for size in PAPER_STUDENTS
+}
 
 # What the form offers: name → function of the pipeline.
 PRESETS: dict[str, Callable[[str], RunSpec]] = {
