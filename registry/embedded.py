@@ -21,9 +21,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import psutil
+
+if TYPE_CHECKING:
+    import redis
 
 DATABASE = "stagemeter"
 
@@ -201,16 +205,23 @@ def _valkey_answers(socket: Path) -> bool:
     import redis
 
     try:
-        with redis.Redis(unix_socket_path=str(socket)) as client:
+        with _valkey(socket) as client:
             return bool(client.ping())
     except redis.exceptions.RedisError:
         return False
 
 
-def _stop_valkey() -> None:
+def _valkey(socket: Path) -> "redis.Redis":
+    """A client that asks once: the default waits for seconds before it believes that nobody is there."""
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
+    return redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0))
+
+
+def _stop_valkey() -> None:
     socket = _valkey_socket()
     if _valkey_answers(socket):
-        with redis.Redis(unix_socket_path=str(socket)) as client:
+        with _valkey(socket) as client:
             client.shutdown(nosave=True)
