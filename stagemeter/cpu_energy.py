@@ -12,10 +12,10 @@ packages drew. Lower, CPU: its share σ of what they drew above the lowest power
 lower than the machine's at rest, so this is no more than σ of the dynamic part. Lower, memory: nothing, as residing
 somewhere need not cause anything.
 
-A register begins again after some minutes. It is read every second, so what a reading fell by gives the turn away. Where
-readings are so far apart that it may have turned more than once (or the drop is no turn but a reset), the power
-beside the gap says how often, and the bounds are what the register allows and what the ceiling of 1200 W a zone does.
-All of a zone's readings missing at an edge, or a package that cannot be read: then RAPL is not the figure.
+A register begins again after some minutes. It is read every second, so a reading below the last one gives the turn
+away. Where readings are so far apart that it may have turned more than once (or the drop is no turn but a reset), the
+power beside the gap says how often, and the bounds are what the register allows and what a ceiling of 1200 W a zone
+does. Where a zone was not read at an edge, or one of the packages cannot be read, RAPL is not the figure.
 
 **CodeCarbon** gives cumulative figures about once a second. Its rule in process mode is E = design power × CPU seconds
 ÷ threads. What no two of its readings enclose (before it is loaded, after it has died, between two samplers) follows
@@ -31,7 +31,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stagemeter.energy import Energy, Flags, Window
-from stagemeter.samplelog import CpuPoint, RaplPoint, SampleLog, TreePoint
+from stagemeter.samplelog import CpuPoint, SampleLog, TreePoint
 from stagemeter.sensors import flag
 
 PERIOD_S = 1.0  # how often tree, registers and CodeCarbon are read
@@ -283,48 +283,64 @@ class Register:
 def register(name: str, readings: Sequence[tuple[float, int]], range_uj: int, ceiling_w: float) -> Register:
     """The zone's energy from its readings (monotonic s, µJ), counting how often it began again.
 
-    A turn is believed where the zone can have drawn that much and no more than once round. Else the number of turns
-    is what fits best to the power beside the interval.
+    A rise or a turn is believed where the zone can have drawn that much, and cannot have come round once more.
     """
-    found, turn_j, power = Register(name), range_uj / 1e6, None
-    pairs = [(a, b) for a, b in itertools.pairwise(readings) if b[0] > a[0]]
-    for (a, before), (b, after) in pairs:
-        rest, most = (after - before) / 1e6, ceiling_w * (b - a + REGISTER_S)
-        once_round = rest if rest >= 0 else rest + turn_j
-        if once_round <= most < turn_j + once_round:
-            found.drawn.append(Drawn(a, b, once_round, once_round, once_round))
-            power = once_round / (b - a) if b - a >= LEAST_INTERVAL_S or power is None else power
-            if rest < 0:
-                found.wraps.append(b)
+    found, power = Register(name), _first_power(readings, ceiling_w)
+    for (a, before), (b, after) in itertools.pairwise(readings):
+        if b <= a:
             continue
-        beside = power if power is not None else _power_after(pairs, b, ceiling_w)
-        part, code, text = _doubtful(a, b, once_round, turn_j, most, beside)
-        found.drawn.append(part)
-        found.doubts.append((a, b, code, text))
+        rest = (after - before) / 1e6
+        step = _Step(a, b, rest if rest >= 0 else rest + range_uj / 1e6, range_uj / 1e6, ceiling_w)
+        if step.is_plain:
+            found.drawn.append(Drawn(a, b, step.once_round, step.once_round, step.once_round))
+            found.wraps += [b] if rest < 0 else []
+            power = step.once_round / (b - a) if b - a >= LEAST_INTERVAL_S else power
+        else:
+            part, code, text = step.doubtful(power)
+            found.drawn.append(part)
+            found.doubts.append((a, b, code, text))
     return found
 
 
-def _power_after(pairs: Sequence[tuple[tuple[float, int], tuple[float, int]]], t: float, ceiling_w: float) -> float:
-    """Watts in the first interval after `t` that gives no rise to doubt; none is as good as nothing."""
-    for (a, before), (b, after) in pairs:
-        watts = (after - before) / 1e6 / (b - a)
-        if a >= t and 0 <= watts <= ceiling_w:
-            return watts
+def _first_power(readings: Sequence[tuple[float, int]], ceiling_w: float) -> float:
+    """Watts in the first interval that is a plain rise; none are as good as nothing."""
+    for (a, before), (b, after) in itertools.pairwise(readings):
+        if b - a >= LEAST_INTERVAL_S and 0 <= (after - before) / 1e6 / (b - a) <= ceiling_w:
+            return (after - before) / 1e6 / (b - a)
     return 0.0
 
 
-def _doubtful(
-    a: float, b: float, once_round: float, turn_j: float, most: float, power: float
-) -> tuple[Drawn, str, str]:
-    """An interval in which the register was reset, or may have come round more than once."""
-    if once_round > most:  # neither a rise nor a turn that the zone could have made
-        value = min(power * (b - a), most)
-        return Drawn(a, b, value, 0.0, most), "rapl_reset", f"jumped within {b - a:.1f} s"
-    turns = max(round((power * (b - a) - once_round) / turn_j), 0)
-    highest = math.floor((most - once_round) / turn_j)
-    value = once_round + min(turns, highest) * turn_j
-    text = f"was not read for {b - a:.1f} s and may have come round {highest} times"
-    return Drawn(a, b, value, once_round, once_round + highest * turn_j), "rapl_gap", text
+@dataclass(frozen=True)
+class _Step:
+    """From one reading of a register to the next, in seconds and joules."""
+
+    start: float
+    end: float
+    once_round: float  # what it drew if it came round no more than once
+    turn_j: float
+    ceiling_w: float
+
+    @property
+    def most(self) -> float:
+        """More than the zone can have drawn."""
+        return self.ceiling_w * (self.end - self.start + REGISTER_S)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is only one thing that can have happened."""
+        return self.once_round <= self.most < self.once_round + self.turn_j
+
+    def doubtful(self, power: float) -> tuple[Drawn, str, str]:
+        """The register was reset, or may have come round more than once. `power` is what it drew beside."""
+        a, b = self.start, self.end
+        if self.once_round > self.most:  # neither a rise nor a turn that the zone can have made
+            value = min(power * (b - a), self.most)
+            return Drawn(a, b, value, 0.0, self.most), "rapl_reset", f"jumped within {b - a:.1f} s"
+        highest = math.floor((self.most - self.once_round) / self.turn_j)
+        turns = min(max(round((power * (b - a) - self.once_round) / self.turn_j), 0), highest)
+        low, high = self.once_round, self.once_round + highest * self.turn_j
+        text = f"was not read for {b - a:.1f} s and may have come round {highest} times"
+        return Drawn(a, b, low + turns * self.turn_j, low, high), "rapl_gap", text
 
 
 class Registers:
