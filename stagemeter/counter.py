@@ -29,6 +29,7 @@ SANE_MULTIPLE = 1.5  # of the power limit; readings beyond are garbage (a 32-bit
 DEFAULT_TICK_S = 0.1  # what data-centre GPUs publish at, for a counter that was not seen to move
 FINE_TICK_S = 0.005  # a counter that moves this often is exact at every read
 CLOSE_S = 0.03  # reads closer than this say how often ticks come
+ENOUGH_READS = 8
 NEAR_S = 1.5  # how far around an edge readings are looked at
 STANDSTILL_S = 2.0  # a counter that does not move for this long under load is broken
 HARD_TO_TELL_W = 4.0  # two powers closer than this are one, with noise
@@ -62,30 +63,35 @@ def tick_period(points: Sequence[GpuPoint]) -> float | None:
 
     0.0 for a counter that moves at every read, which is exact whenever it is read.
     """
+    read = [p for p in points if p.mj is not None]
+    if _moves_always(read):
+        return 0.0
     steps: list[tuple[float, float]] = []  # how long it took, and how far that may be off
-    close = moves = 0
     moved: tuple[float, float] | None = None  # the last move in this stretch of close reads, and its doubt
-    for a, b in itertools.pairwise(p for p in points if p.mj is not None):
+    for a, b in itertools.pairwise(read):
         width = b.t - a.t
         if width > CLOSE_S + 2 * b.doubt_s:
             moved = None
-            continue
-        close += 1
-        if a.mj != b.mj:
-            moves += 1
+        elif a.mj != b.mj:
             at = (a.t + b.t) / 2
             if moved is not None:
                 steps.append((at - moved[0], (width + moved[1]) / 2))
             moved = at, width
     if not steps:
         return None
-    if close >= 4 and moves >= 0.6 * close:
-        return 0.0
     least = min(step for step, _ in steps)
     single = [(step, doubt) for step, doubt in steps if step < 1.5 * least]
     weight = sum(1 / doubt**2 for _, doubt in single)
     period = sum(step / doubt**2 for step, doubt in single) / weight
     return 0.0 if period <= FINE_TICK_S else period
+
+
+def _moves_always(read: Sequence[GpuPoint]) -> bool:
+    """Whether the counter moves between most reads, of the closest ones that there are."""
+    close = [(a, b) for a, b in itertools.pairwise(read) if b.t - a.t <= CLOSE_S + 2 * b.doubt_s]
+    closest = [(a, b) for a, b in close if b.t - a.t <= FINE_TICK_S]
+    pairs = closest if len(closest) >= ENOUGH_READS else close
+    return len(pairs) >= 4 and sum(a.mj != b.mj for a, b in pairs) >= 0.6 * len(pairs)
 
 
 def knots(points: Sequence[GpuPoint], period_s: float) -> list[Knot]:

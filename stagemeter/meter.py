@@ -174,14 +174,15 @@ class Meter:
     def _begin(self, sampler: SharedSampler) -> None:
         """The stage's first edge."""
         self._facts |= {"log": sampler.folder.name, "log_bytes": sampler.size(), "period_s": sampler.period_s}
-        if self._synchronize:
-            self._synchronize()
-        if not sampler.mark(f"start:{self.record_id}"):
-            raise MeterError("the sampler died before the stage began; its errors are in sampler.log in the spool")
         self._start_now()
         self._live = LiveLog(sampler.folder, since=self._facts["log_bytes"])
         self._save_start(sampler)
-        self._start_now()  # writing that to disk took time, which is not the stage's
+        if self._synchronize:
+            self._synchronize()
+        if not sampler.mark(f"start:{self.record_id}"):
+            (self.folder / "start.json").unlink()
+            raise MeterError("the sampler died before the stage began; its errors are in sampler.log in the spool")
+        self._start_now()  # what came before, the disk above all, is not the stage's
 
     def _leave_context(self) -> None:
         record, sampler = self._contexts

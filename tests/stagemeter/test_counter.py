@@ -52,6 +52,15 @@ def test_the_pace_of_a_counter_is_seen_from_fast_reads():
     assert tick_period([]) is None
 
 
+def test_two_moves_that_are_not_neighbours_are_no_pace():
+    """Each was seen closely, and ticks in between were not: their distance says nothing."""
+    assert tick_period(ticking(SQUARE, [*every(0.002, 10, 10.02), *every(0.002, 10.3, 10.32)])) is None
+
+
+def test_an_exact_counter_is_known_as_one_at_a_constant_pace_too():
+    assert tick_period(steady(300.0, every(0.02, 10, 11))) == 0.0
+
+
 def test_a_counter_is_exact_at_its_ticks():
     points = ticking(RAMPS, every(0.002, 10, 11))
     for knot in knots(points, TICK_S):
