@@ -189,6 +189,7 @@ SPECTACULAR_SETTINGS = {
 }
 MAX_BODY_BYTES = 10 * 1024 * 1024  # of one API request
 MAX_LIST_ITEMS = 10_000  # records in one request
+MAX_TRACE_BYTES = 256 * 1024 * 1024  # of one power trace: days at 10 Hz with 8 GPUs
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # Jobs. The database holds the queue; the broker only carries names.
@@ -209,6 +210,10 @@ METER_PERIOD_S = float(os.environ.get("STAGEMETER_METER_PERIOD_S", "0.5"))
 
 # Where artifacts lie: any fsspec URL, such as s3://bucket/prefix.
 ARTIFACT_URL = os.environ.get("STAGEMETER_ARTIFACT_URL") or f"file://{HOME / 'artifacts'}"
+# Of one project's artifact files, where the project has no limit of its own; none without it.
+PROJECT_QUOTA_BYTES = int(os.environ.get("STAGEMETER_PROJECT_QUOTA_BYTES") or 0) or None
+# Downloads lead to the store itself, where it signs addresses, instead of through the web process.
+SIGNED_DOWNLOADS = os.environ.get("STAGEMETER_SIGNED_DOWNLOADS") == "1"
 SPOOL_DIR = HOME / "spool"
 WORK_DIR = HOME / "work"
 MODEL_DIR = HOME / "models"

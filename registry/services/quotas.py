@@ -1,0 +1,55 @@
+"""How much a project's artifact files may take, and how much they do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Sum
+
+from registry.models import Artifact, Project
+from registry.services.errors import Conflict
+from registry.storage import StoredFile, key_of
+
+UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("bytes", 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Bytes that a project's files take, and may take; `quota` is `None` where nobody set a limit."""
+
+    used: int
+    quota: int | None
+
+
+def usage(project: Project) -> Usage:
+    """What lies in the storage for `project`: what several artifacts share is counted once."""
+    quota = settings.PROJECT_QUOTA_BYTES if project.quota_bytes is None else project.quota_bytes
+    return Usage(
+        used=_stored(project).order_by().values("storage_key", "bytes").distinct().aggregate(n=Sum("bytes"))["n"] or 0,
+        quota=quota,
+    )
+
+
+def require_room(project: Project, files: list[StoredFile]) -> None:
+    """Pass if these files fit into the project's quota, or lie there already. Raises `Conflict` naming the way out."""
+    found = usage(project)
+    asked = sum(file.bytes for file in files)
+    if found.quota is None or found.used + asked <= found.quota:
+        return
+    if _stored(project).filter(storage_key=key_of(files)).exists():
+        return
+    raise Conflict(
+        f"The project {project.slug} may keep {words(found.quota)} of artifact files and keeps {words(found.used)}; "
+        f"another {words(asked)} do not fit. Withdraw what nobody needs and clear it away (manage.py collect_garbage "
+        "--withdrawn), or ask for a larger quota."
+    )
+
+
+def words(size: int) -> str:
+    """A number of bytes as a person reads it."""
+    unit, one = next((unit, one) for unit, one in UNITS if size >= one or one == 1)
+    return f"{size / one:.4g} {unit}"
+
+
+def _stored(project: Project) -> Any:
+    return Artifact.objects.filter(project=project).exclude(storage_key="")
