@@ -3,9 +3,12 @@
 import statistics
 from dataclasses import dataclass
 
+from django.db.models import Q
+
 from registry.accounting.plan import PlannedStage
 from registry.accounting.spec import RunSpec
-from registry.models import Project, Stage
+from registry.accounting.stages import TEACHER_ARTIFACTS
+from registry.models import Artifact, Origin, Project, Stage
 
 RECENT = 20  # measured stages that a mean is taken over
 
@@ -35,6 +38,27 @@ def expected(planned: PlannedStage, spec: RunSpec, project: Project) -> Expectat
     newest = stages.order_by("-id").values_list("energy_j", flat=True)[:RECENT]
     energies = [energy_j for energy_j in newest if energy_j is not None]
     if not energies:
-        return Expectation(energy_j=None, basis="unknown: no stage of this kind was measured on this workload yet")
+        return _elsewhere(planned, spec, project)
     plural = "" if len(energies) == 1 else "s"
     return Expectation(energy_j=statistics.fmean(energies), basis=f"mean of {len(energies)} measured stage{plural}")
+
+
+def _elsewhere(planned: PlannedStage, spec: RunSpec, project: Project) -> Expectation:
+    """What another artifact of the same kind and teacher took, over rows and settings of its own; or unknown."""
+    unknown = Expectation(energy_j=None, basis="unknown: no stage of this kind was measured on this workload yet")
+    if planned.output not in TEACHER_ARTIFACTS:
+        return unknown
+    known = Artifact.objects.filter(
+        Q(project=project) | Q(project__public=True),
+        kind=planned.output,
+        teacher=spec.teacher.id,
+        ready_at__isnull=False,
+        production_energy_j__isnull=False,
+        simulated=False,
+    )
+    found = known.order_by("-id").first()
+    if found is None:
+        return unknown
+    source = "published" if found.origin == Origin.PUBLISHED else f"made in {found.project.name}"
+    basis = f"what {found.name} took, {source}; measured over rows of its own"
+    return Expectation(energy_j=found.production_energy_j, basis=basis)

@@ -16,10 +16,13 @@ from django.db.models import Q, QuerySet
 from registry.accounting import reuse
 from registry.accounting.canonical import flatten
 from registry.accounting.fingerprint import family, fingerprint
-from registry.accounting.reuse import MAKE, ArtifactRequest, Candidate, Decision
+from registry.accounting.plan import Identities, artifact_request
+from registry.accounting.reuse import MAKE, USE, ArtifactRequest, Candidate, Decision
+from registry.accounting.spec import RunSpec
 from registry.accounting.stages import OUTPUT_OF_STAGE, TEACHER_ARTIFACTS
 from registry.models import Artifact, Project, RowSet, User
 from registry.services import licences, rowsets
+from registry.workloads import catalogue
 
 _LOCK_SPACE = 0x5A6E  # keeps these locks apart from anybody else's advisory locks
 _LOCK_ORDER = tuple(dict.fromkeys(output for output in OUTPUT_OF_STAGE.values() if output))
@@ -81,6 +84,29 @@ def decide(*, request: ArtifactRequest, project: Project, user: User | None, for
     if decision.action != MAKE or not found.elsewhere:
         return decision
     return replace(decision, reason=" ".join([decision.reason, *(one.reason for one in found.elsewhere)]))
+
+
+def identities(spec: RunSpec, project: Project, user: User | None) -> Identities:
+    """The digests behind a spec's names; the rows of a hub dataset are known once somebody has prepared them.
+
+    Raises `WorkloadError`.
+    """
+    found = catalogue.identities(spec)
+    if found.row_digests is not None:
+        return found
+    prepared = artifact_request(Artifact.Kind.PREPARED_DATASET, spec, found)
+    if prepared is None:
+        return found
+    decision = decide(request=prepared, project=project, user=user, for_worker=True)
+    if decision.action != USE:
+        return found
+    return read_from(found, Artifact.objects.select_related("rows", "prompts").get(pk=decision.artifact_id or ""))
+
+
+def read_from(known: Identities, prepared: Artifact) -> Identities:
+    """`known`, with the rows of a prepared dataset."""
+    prompts = () if prepared.prompts is None else tuple(prepared.prompts.digests)
+    return replace(known, row_digests=tuple(prepared.row_digests), prompt_digests=prompts)
 
 
 def candidates(

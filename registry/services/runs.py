@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -44,21 +45,29 @@ class RunPlan:
 
 def plan(*, user: User | None, study: Study, spec: RunSpec) -> RunPlan:
     """The stages with their decisions and expected costs. Changes nothing. Raises `Invalid`."""
-    stages = tuple(_stage_plan(stage, spec, study, user) for stage in _planned(spec))
-    return RunPlan(spec=spec, stages=stages, needs_reference=_reference(study, spec) is None)
+    stages = tuple(_stage_plan(stage, spec, study, user) for stage in planned(spec, study, user))
+    return RunPlan(spec=spec, stages=stages, needs_reference=reference(study, spec) is None)
 
 
 @transaction.atomic
 def submit(
-    *, actor: User | None, study: Study, spec: RunSpec, regenerate: bool = False, regenerate_reason: str = ""
+    *,
+    actor: User | None,
+    study: Study,
+    spec: RunSpec,
+    regenerate: bool = False,
+    regenerate_reason: str = "",
+    after: Job | None = None,
 ) -> Run:
     """Plan, decide and queue a run.
+
+    `after`: a job that asks for more of the same; while neither knows its rows yet, that one decides first.
 
     Raises `Invalid`, `NotAllowed`, and `Conflict` naming the artifact when `regenerate` asks for a teacher artifact
     that exists and no reason is given.
     """
     accounts.require_role(actor, study.project, Membership.Role.SUBMITTER)
-    stages = _planned(spec)
+    stages = planned(spec, study, actor)
     reuse.lock_all(stage.request for stage in stages if stage.request is not None)
     found = [_decide(stage, study, actor) for stage in stages]
     decisions = _regenerated(stages, found, study, actor, regenerate_reason) if regenerate else found
@@ -68,10 +77,10 @@ def submit(
             project=study.project, run=run, kind=stage.kind, role=stage.role, position=position, decision={}
         )
         reason = "" if decision is found[position] else run.regenerate_reason
-        scheduling.apply(job, decision, stage.request, actor, reason)
+        scheduling.apply(job, decision, stage.request, actor, reason=reason, after=after)
     audit.record(actor=actor, project=study.project, action="run submitted", subject=run, reason=run.regenerate_reason)
     if spec.pipeline != TEACHER_REFERENCE:
-        run.reference = _reference(study, spec) or submit(actor=actor, study=study, spec=_reference_spec(spec))
+        run.reference = reference(study, spec) or submit(actor=actor, study=study, spec=_reference_spec(spec))
         run.save(update_fields=["reference"])
     scheduling.advance(run.pk)
     run.refresh_from_db()
@@ -96,6 +105,8 @@ def close_jobs(run: Run, status: str) -> None:
     for job in run.jobs.filter(status__in=Job.OPEN).select_related("artifact"):
         job.status, job.fence = status, job.fence + 1
         job.save(update_fields=["status", "fence"])
+        if job.decision.get("action") == scheduling.LATER:
+            transaction.on_commit(partial(scheduling.wake_after, job.pk))
         if job.artifact is not None and job.artifact.maker_job_id == job.pk:
             abandon(job.artifact, f"its maker, {run}, was {status}")
 
@@ -125,10 +136,12 @@ def configuration(spec: RunSpec, *, average_workloads: bool) -> str:
         del values[name]
     if average_workloads:
         del values["dataset"]
+    elif spec.pipeline == TEACHER_REFERENCE:
+        del values["dataset"]["train_rows"]  # the held-out rows are the same for every number of training rows
     return body_digest(values)
 
 
-def _planned(spec: RunSpec) -> tuple[PlannedStage, ...]:
+def planned(spec: RunSpec, study: Study, user: User | None) -> tuple[PlannedStage, ...]:
     """The stages of a spec whose names all mean something here. Raises `Invalid` by field."""
     checks: dict[str, Callable[[], Any]] = {
         "teacher.id": lambda: catalogue.model(spec.teacher.id, spec.teacher.revision),
@@ -145,7 +158,7 @@ def _planned(spec: RunSpec) -> tuple[PlannedStage, ...]:
     if problems:
         raise Invalid(problems)
     try:
-        return planning.plan(spec, catalogue.identities(spec))
+        return planning.plan(spec, reuse.identities(spec, study.project, user))
     except WorkloadError as error:
         raise Invalid({"dataset": str(error)}) from error
 
@@ -216,7 +229,7 @@ def _reference_spec(spec: RunSpec) -> RunSpec:
     return replace(spec, pipeline=TEACHER_REFERENCE, student=spec.teacher, seed=0)
 
 
-def _reference(study: Study, spec: RunSpec) -> Run | None:
+def reference(study: Study, spec: RunSpec) -> Run | None:
     """The run that measured, or is measuring, this spec's teacher on this spec's suite."""
     if spec.pipeline == TEACHER_REFERENCE:
         return None

@@ -46,12 +46,22 @@ def wake(artifact_id: uuid.UUID) -> None:
         advance(run_id)
 
 
-def apply(job: Job, decision: Decision, request: ArtifactRequest | None, actor: Any, reason: str = "") -> None:
+def apply(
+    job: Job,
+    decision: Decision,
+    request: ArtifactRequest | None,
+    actor: Any,
+    *,
+    reason: str = "",
+    after: Job | None = None,
+) -> None:
     """Write a decision onto a waiting job: whose output it will be, and who uses or makes it.
 
-    `reason`: why what `decision.artifact_id` names is made again.
+    `reason`: why what `decision.artifact_id` names is made again. `after`: who is to decide before this job does.
     """
     job.decision = {**_plain(decision), "asked": reason}
+    if after is not None and decision.action == LATER:
+        job.decision["after"] = str(after.pk)
     run = job.run
     if decision.action == MAKE and request is not None:
         job.artifact = artifacts.begin(
@@ -79,8 +89,7 @@ def request_for(job: Job) -> ArtifactRequest | None:
     if identities.row_digests is None:
         prepared = _used(job.run, Artifact.Kind.PREPARED_DATASET)
         if prepared is not None and prepared.status == Artifact.Status.READY:
-            prompts = () if prepared.prompts is None else tuple(prepared.prompts.digests)
-            identities = replace(identities, row_digests=tuple(prepared.row_digests), prompt_digests=prompts)
+            identities = reuse.read_from(identities, prepared)
     return planning.artifact_request(OUTPUT_OF_STAGE[job.kind], spec, identities)
 
 
@@ -97,6 +106,13 @@ def deliver(job_id: uuid.UUID) -> None:
         app.send_task(RUN_JOB, args=[str(job_id)], retry=False)
     except OperationalError as error:
         logger.warning("job %s stays ready in the database, the broker is away: %s", job_id, error)
+
+
+def wake_after(job_id: uuid.UUID) -> None:
+    """Move on the runs whose own decision waited for that job's, which asks for more."""
+    waiting = Job.objects.filter(status=Job.Status.WAITING, decision__after=str(job_id))
+    for run_id in list(waiting.order_by("id").values_list("run_id", flat=True)):
+        advance(run_id)
 
 
 def finish_run(run: Run, status: str, error: str = "") -> None:
@@ -140,7 +156,7 @@ def _settle(job: Job) -> str:
     """Decide what a waiting job whose turn has come does; returns its new status."""
     action, artifact = job.decision.get("action"), job.artifact
     if action == LATER:
-        return _decide_again(job)
+        return job.status if _decides_after(job) else _decide_again(job)
     if artifact is None:
         send(job)
     elif artifact.status == Artifact.Status.MAKING:
@@ -155,6 +171,13 @@ def _settle(job: Job) -> str:
     return job.status
 
 
+def _decides_after(job: Job) -> bool:
+    """Whether a job of the same sweep that asks for more is still to decide: this one will be cut out of that."""
+    larger = job.decision.get("after")
+    still = Job.objects.filter(pk=larger, status=Job.Status.WAITING, decision__action=LATER)
+    return larger is not None and still.exists()
+
+
 def _decide_again(job: Job) -> str:
     """The rows are known now, or what was to be used is gone: ask anew, under the family's lock."""
     request = request_for(job)
@@ -166,6 +189,8 @@ def _decide_again(job: Job) -> str:
     reason = "" if decision.action == MAKE else _asked_again(job)
     if reason:
         decision = made_again(decision)
+    if job.decision.get("action") == LATER:
+        transaction.on_commit(lambda: wake_after(job.pk))
     gone = job.artifact
     if decision.action == MAKE and gone is not None and _is_left_behind(gone, request):
         _take_over(job, gone)
@@ -173,7 +198,7 @@ def _decide_again(job: Job) -> str:
         if gone is not None:
             # What this run made and burnt energy for stays in its books; what it only meant to use does not.
             ArtifactUse.objects.filter(artifact=gone, run=job.run).exclude(how=ArtifactUse.How.MADE).delete()
-        apply(job, decision, request, job.run.submitted_by, reason)
+        apply(job, decision, request, job.run.submitted_by, reason=reason)
     return _settle(job)
 
 
