@@ -1,6 +1,7 @@
 """What a running stage has cost so far, read from the log that its sampler appends to."""
 
 import time
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 from stagemeter.cpu_energy import cpu_energy
 from stagemeter.energy import Window
 from stagemeter.samplelog import CPU_LOG_NAME, LOG_NAME, GpuPoint, LogReader, SampleLog, header_line
+
+KEPT = 120  # readings of the CPU, about a second apart, that are looked at anew each time
+BEFORE = 5  # of older ones, what the integration looks at beside its window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,8 @@ class LiveLog:
         self._first: dict[str, GpuPoint] = {}
         self._last: dict[str, GpuPoint] = {}
         self._watts: dict[str, float] = {}
+        self._settled_until: float | None = None
+        self._settled: tuple[float | None, float | None] = (0.0, 0.0)  # CPU and RAM joules up to then
         self._reader = LogReader(self._take, lambda _t: None)
 
     def figures(self, start: float, period_s: float, tokens: Mapping[str, int]) -> Live:
@@ -43,9 +49,7 @@ class LiveLog:
         self._start = start
         self._read_on()
         log = self._reader.log
-        last_t = max([*(point.t for point in log.tree[-1:]), *(point.t for point in log.cpu[-1:]), start])
-        cpu, ram = cpu_energy(log, Window(start=start, end=last_t, period_s=period_s))
-        gpu_j, cpu_j, ram_j = self._gpu_j(), cpu.value_j, ram.value_j
+        gpu_j, (cpu_j, ram_j) = self._gpu_j(), self._cpu_j(period_s)
         expected = [cpu_j, ram_j, *([gpu_j] if log.gpu_expected else [])]
         known = [value for value in expected if value is not None]
         cpu_w, ram_w = self._cpu_w(log)
@@ -92,6 +96,26 @@ class LiveLog:
                 return None
             total += (last.mj - first.mj) / 1000
         return total if self._last else None
+
+    def _cpu_j(self, period_s: float) -> tuple[float | None, float | None]:
+        """CPU and RAM joules so far. Figures of adjacent windows add up, so old readings need not be held."""
+        log = self._reader.log
+        last_t = max([*(point.t for point in log.tree[-1:]), *(point.t for point in log.cpu[-1:]), self._start])
+        if len(log.tree) > 2 * KEPT:
+            self._settled, self._settled_until = self._up_to(log.tree[-KEPT].t, period_s), log.tree[-KEPT].t
+            for points in (log.tree, log.rapl, log.cpu):
+                old = bisect_left(points, self._settled_until, key=lambda point: point.t)
+                del points[: max(old - BEFORE, 0)]
+        return self._up_to(last_t, period_s)
+
+    def _up_to(self, t: float, period_s: float) -> tuple[float | None, float | None]:
+        since = self._start if self._settled_until is None else self._settled_until
+        new = cpu_energy(self._reader.log, Window(start=since, end=t, period_s=period_s))
+        cpu_j, ram_j = (
+            None if old is None or energy.value_j is None else old + energy.value_j
+            for old, energy in zip(self._settled, new, strict=True)
+        )
+        return cpu_j, ram_j
 
     @staticmethod
     def _cpu_w(log: SampleLog) -> tuple[float | None, float | None]:
