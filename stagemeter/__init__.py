@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from stagemeter.meter import Meter
     from stagemeter.records import StageRecord, total_energy
+    from stagemeter.session import Session
 
     __version__: str
 
@@ -34,6 +35,7 @@ __all__ = [
     "MeterError",
     "RecordError",
     "Refused",
+    "Session",
     "SpoolError",
     "StageRecord",
     "StagemeterError",
@@ -42,7 +44,13 @@ __all__ = [
 ]
 
 # Loaded on first use, so that importing the package costs next to nothing.
-_HOME = {"Client": "client", "Meter": "meter", "StageRecord": "records", "total_energy": "records"}
+_HOME = {
+    "Client": "client",
+    "Meter": "meter",
+    "Session": "session",
+    "StageRecord": "records",
+    "total_energy": "records",
+}
 
 
 def __getattr__(name: str) -> Any:

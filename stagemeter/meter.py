@@ -20,12 +20,13 @@ from stagemeter.assemble import assemble
 from stagemeter.errors import MeterError, SpoolError
 from stagemeter.live import Live, LiveLog
 from stagemeter.records import ROLE_OF_KIND, ROLES, TOKEN_KINDS, StageRecord
-from stagemeter.sampling import SharedSampler, current_sampler, shared_sampler
+from stagemeter.sampling import SharedSampler, current_sampler, current_spans, shared_sampler
 from stagemeter.sensors import flag
 
 SAVE_EVERY_S = 0.5
 PERIOD_S = 0.1
 _current: ContextVar[str | None] = ContextVar("stagemeter_current", default=None)
+current_run: ContextVar[str | None] = ContextVar("stagemeter_run", default=None)
 
 
 class Meter:
@@ -73,7 +74,7 @@ class Meter:
             "kind": kind,
             "role": role,
             "name": name,
-            "run_id": run_id,
+            "run_id": run_id if run_id is not None else current_run.get(),
             "attempt_id": attempt_id,
             "rank": rank,
             "world_size": world_size,
@@ -239,6 +240,9 @@ class Meter:
         end = time.monotonic()
         with self._lock:
             self._closing = True
+        spans = current_spans.get()
+        if spans is not None and self._facts["parent_id"] is None:
+            spans.append((self._facts["t"], end))
         if self._sampler is not None:
             self._end(self._sampler)
         self._record = assemble(

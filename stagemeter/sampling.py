@@ -122,6 +122,8 @@ def _environment(gpus: str | None) -> dict[str, str]:
 
 
 current_sampler: ContextVar["SharedSampler | None"] = ContextVar("stagemeter_sampling", default=None)
+# The root stages of the session around, as (start, end) in monotonic seconds; `None` outside of one.
+current_spans: ContextVar[list[tuple[float, float]] | None] = ContextVar("stagemeter_spans", default=None)
 
 
 def shared_sampler(spool_dir: Path, gpus: str | None) -> "SharedSampler | None":

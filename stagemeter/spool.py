@@ -128,9 +128,13 @@ def _set_aside(folder: Path, error: Exception) -> None:
 
 
 def prune(spool_dir: Path | str, *, keep_days: float = 30.0) -> int:
-    """Delete the folders of records that a server has had for `keep_days`, power traces too; how many."""
+    """Delete the folders of records that a server has had for `keep_days`, power traces too; how many.
+
+    A run's log goes as well once its balance is that old: the records of its stages hold what it said.
+    """
     oldest = time.time() - keep_days * 86_400
-    done = [path.parent for path in Path(spool_dir).glob("*/sent") if path.stat().st_mtime < oldest]
+    ended = [*Path(spool_dir).glob("*/sent"), *Path(spool_dir).glob("session-*/balance.json")]
+    done = [path.parent for path in ended if path.stat().st_mtime < oldest]
     for folder in done:
         shutil.rmtree(folder)
     return len(done)
