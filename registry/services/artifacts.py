@@ -13,10 +13,12 @@ from registry import storage
 from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest
-from registry.models import Artifact, ArtifactUse, Job, Membership, Origin, Project, Run, User
-from registry.services import accounts, audit, licences, reuse, rowsets, summaries, versions
+from registry.accounting.spec import RunSpec
+from registry.models import Artifact, ArtifactUse, Job, Membership, Origin, Project, Run, Stage, User
+from registry.services import accounts, audit, garbage, licences, quotas, reuse, rowsets, summaries, versions
 from registry.services.errors import Conflict, Invalid
 
+MOST_EVIDENCE, LONGEST_NOTE = 1000, 2000
 SHARED_KINDS = (Artifact.Kind.PREPARED_DATASET, Artifact.Kind.LOGIT_CACHE, Artifact.Kind.SYNTHETIC_DATASET)
 
 
@@ -40,8 +42,8 @@ def begin(
         kind=request.kind,
         name=name,
         origin=Origin.WORKER,
-        **_identity(request),
-        licence=licence,
+        **_identity(request) | ({"dataset": run.workload} if run.workload else {}),
+        **_licences(run, request.kind) | {"licence": licence},
         made_by_run=run,
         maker_job=job,
         regenerate_reason=reason,
@@ -63,6 +65,10 @@ def register(
     name: str,
     production_energy_j: float | None,
     licence: str = "",
+    licensing: Mapping[str, Any] | None = None,
+    dataset: str = "",
+    evidence: Sequence[str] = (),
+    evidence_note: str = "",
     origin: str = Origin.UPLOAD,
     meta: Mapping[str, Any] | None = None,
     bytes: int | None = None,
@@ -70,10 +76,14 @@ def register(
     made_by_run: Run | None = None,
     simulated: bool = False,
 ) -> Artifact:
-    """Register an artifact made elsewhere. Raises `Conflict` naming the one that already answers the request."""
+    """Register an artifact made elsewhere. Raises `Conflict` naming the one that already answers the request.
+
+    `licensing`: teacher_licence, dataset_licence, licence_name, licence_link, may_train. `evidence` names the stage
+    records behind the energy, which is then their sum; without any, `evidence_note` says where the figure comes from.
+    """
     accounts.require_role(actor, project, Membership.Role.SUBMITTER)
-    if licence and (problem := licences.problem_with(licence)):
-        raise Invalid({"licence": problem})
+    columns = licences.stated(licence, licensing or {})
+    energy_j, records = _evidenced(project, production_energy_j, evidence, evidence_note)
     try:
         reuse.lock(request)
     except CanonicalError as error:
@@ -87,13 +97,15 @@ def register(
         name=name,
         status=Artifact.Status.READY,
         origin=origin,
-        **_identity(request),
-        licence=licence,
+        **_identity(request) | ({"dataset": dataset} if dataset else {}),
+        **columns,
+        evidence=records,
+        evidence_note=evidence_note.strip(),
         meta=dict(meta or {}),
         bytes=bytes,
         content_sha256=content_sha256,
-        production_energy_j=production_energy_j,
-        production_missing=[] if production_energy_j is not None else ["not stated"],
+        production_energy_j=energy_j,
+        production_missing=[] if energy_j is not None else ["not stated"],
         made_by_run=made_by_run,
         created_by=actor,
         simulated=simulated,
@@ -108,10 +120,12 @@ def declare(*, actor: User | None, project: Project, item: Mapping[str, Any], ma
     """Register an artifact from JSON types, as REST and run documents bring it. Raises `Invalid` by field."""
     problems: dict[str, Any] = {
         name: f"unknown field; known here: {', '.join(_DECLARED)}"
-        for name in item.keys() - {*_DECLARED, *_NUMBERS, "simulated"}
+        for name in item.keys() - {*_DECLARED, *_NUMBERS, "simulated", "may_train"}
     }
     if not isinstance(item.get("simulated", False), bool):
         problems["simulated"] = f"{item['simulated']!r} must be true or false"
+    if not isinstance(item.get("may_train"), bool | None):
+        problems["may_train"] = f"{item['may_train']!r} must be true, false or null"
     for name, (kind, wanted) in _DECLARED.items():
         if not isinstance(item.get(name, kind()), kind) or isinstance(item.get(name), bool):
             problems[name] = f"{item[name]!r} must be {wanted}"
@@ -133,6 +147,10 @@ def declare(*, actor: User | None, project: Project, item: Mapping[str, Any], ma
         name=str(item.get("name") or Artifact.Kind(item["kind"]).label)[:200],
         production_energy_j=item.get("production_energy_j"),
         licence=item.get("licence", ""),
+        licensing={name: item[name] for name in licences.STATED if name in item},
+        dataset=item.get("dataset", ""),
+        evidence=item.get("evidence", ()),
+        evidence_note=item.get("evidence_note", ""),
         meta=item.get("meta", {}),
         bytes=item.get("bytes"),
         content_sha256=item.get("content_sha256", ""),
@@ -166,6 +184,13 @@ _DECLARED: dict[str, tuple[Any, str]] = {
     "capture": (dict, "an object of what may be cut"),
     "row_digests": (list, "a list of digests"),
     "licence": (str, "an SPDX expression"),
+    "teacher_licence": (str, "an SPDX expression"),
+    "dataset_licence": (str, "an SPDX expression"),
+    "licence_name": (str, "a text"),
+    "licence_link": (str, "an https:// link"),
+    "dataset": (str, "a text"),
+    "evidence": (list, "a list of record ids"),
+    "evidence_note": (str, "a text"),
     "meta": (dict, "an object"),
     "content_sha256": (str, "64 hex digits"),
 }
@@ -180,18 +205,27 @@ def store(
     row_digests: Sequence[str],
     prompt_digests: Sequence[str] = (),
 ) -> None:
-    """Store what a stage left. The artifact is not offered before `publish` says that it is whole."""
-    key = storage.new_key()
-    files = storage.put(key, folder)
-    artifact.storage_key = key
-    artifact.manifest = [file.to_dict() for file in files]
-    artifact.bytes = sum(file.bytes for file in files)
-    artifact.content_sha256 = storage.digest_of(files)
-    artifact.meta = dict(meta)
-    # What was asked for stands, over-long rows included: the next run asks for the same and must find it.
-    artifact.rows = artifact.rows or rowsets.of(row_digests or ())
-    artifact.prompts = rowsets.of(prompt_digests)
-    artifact.save(update_fields=["storage_key", "manifest", "bytes", "content_sha256", "meta", "rows", "prompts"])
+    """Store what a stage left. The artifact is not offered before `publish` says that it is whole.
+
+    Raises `Conflict` where the project's quota does not reach, before anything is sent.
+    """
+    files = storage.describe(folder)
+    quotas.require_room(artifact.project, files)
+    storage.put(folder, files)
+    with transaction.atomic():
+        # Under this lock nothing unreferenced is cleared away, and from here on the files are referenced.
+        key = garbage.hold(storage.key_of(files))
+        if not storage.is_complete(key, files):
+            storage.put(folder, files)
+        artifact.storage_key = key
+        artifact.manifest = [file.to_dict() for file in files]
+        artifact.bytes = sum(file.bytes for file in files)
+        artifact.content_sha256 = storage.digest_of(files)
+        artifact.meta = dict(meta)
+        # What was asked for stands, over-long rows included: the next run asks for the same and must find it.
+        artifact.rows = artifact.rows or rowsets.of(row_digests or ())
+        artifact.prompts = rowsets.of(prompt_digests)
+        artifact.save(update_fields=["storage_key", "manifest", "bytes", "content_sha256", "meta", "rows", "prompts"])
 
 
 def publish(*, artifact: Artifact) -> None:
@@ -262,6 +296,40 @@ def _set_status(artifact: Artifact, status: str, actor: User | None, reason: str
 def _tell_users(artifact: Artifact) -> None:
     """Their summaries follow once this is committed: under locks taken here, two makers could wait for each other."""
     transaction.on_commit(lambda: summaries.refresh_kept(Run.objects.filter(uses__artifact=artifact)))
+
+
+def _licences(run: Run, kind: str) -> dict[str, Any]:
+    """What the run's teacher and dataset give; nothing for a run that came without a spec."""
+    if not run.spec:
+        return {}
+    return licences.of_run(RunSpec.from_dict(run.spec), of_teacher=kind != Artifact.Kind.PREPARED_DATASET)
+
+
+def _evidenced(
+    project: Project, energy_j: float | None, evidence: Sequence[str], note: str
+) -> tuple[float | None, list[str]]:
+    """The production energy that can be shown, and the records behind it. Raises `Invalid`.
+
+    Records win over a stated figure: it must be their sum, or be left out.
+    """
+    wanted = list(dict.fromkeys(evidence))
+    if len(wanted) > MOST_EVIDENCE or not all(isinstance(one, str) and len(one) <= 200 for one in wanted):
+        raise Invalid({"evidence": f"name at most {MOST_EVIDENCE} records by their record_id"})
+    if len(note) > LONGEST_NOTE:
+        raise Invalid({"evidence_note": f"keep it below {LONGEST_NOTE} characters"})
+    if not wanted:
+        return energy_j, []
+    found = Stage.objects.filter(project=project, record_id__in=wanted, parent_id="")
+    energies = {key: joules for key, joules in found.values_list("record_id", "energy_j") if joules is not None}
+    absent = [one for one in wanted if one not in energies]
+    if absent:
+        lacking = ", ".join(absent[:5])
+        raise Invalid({"evidence": f"{lacking}: no record of this project with a whole energy; upload it first"})
+    total_j = math.fsum(energies[one] for one in wanted)
+    if energy_j is not None and not math.isclose(energy_j, total_j, rel_tol=1e-6):
+        stated = f"{energy_j:g} J is stated and its records add up to {total_j:g} J"
+        raise Invalid({"production_energy_j": f"{stated}; leave it out, or name the records it comes from"})
+    return total_j, wanted
 
 
 def _identity(request: ArtifactRequest) -> dict[str, Any]:

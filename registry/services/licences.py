@@ -4,7 +4,7 @@ Every artifact has one SPDX expression, which joins its teacher's and its datase
 both. An unknown one is empty, and an empty one allows nothing to others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
 
@@ -99,6 +99,35 @@ def narrows(new: str, old: str) -> bool:
     """Whether keeping to `new` always keeps to `old` too: every alternative of it takes on all of one of `old`'s."""
     before, after = _clauses(_parsed(old)), _clauses(_parsed(new))
     return bool(after) and all(any(one <= clause for one in before) for clause in after)
+
+
+STATED = ("teacher_licence", "dataset_licence", "licence_name", "licence_link", "may_train")
+
+
+def stated(licence: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The licence columns of what somebody registers: theirs, or the one that teacher and dataset give.
+
+    Raises `Invalid` by field; a stated licence may narrow what they give, never widen it.
+    """
+    values = {"licence": licence} | {name: more[name] for name in STATED if more.get(name) not in (None, "")}
+    problems: dict[str, str] = {}
+    for name in ("licence", "teacher_licence", "dataset_licence"):
+        expression = values.get(name, "")
+        if len(expression) > LONGEST:
+            problems[name] = f"longer than {LONGEST} characters"
+        elif expression and (problem := problem_with(expression)):
+            problems[name] = problem
+    if problems:
+        raise Invalid(problems)
+    given = [values[name] for name in ("teacher_licence", "dataset_licence") if name in values]
+    derived_one = joined(*given) if len(given) == 2 else ""
+    if licence and derived_one and not narrows(licence, derived_one):
+        raise Invalid({"licence": f"{licence} allows what its teacher and dataset ({derived_one}) do not"})
+    values["licence"] = licence or derived_one
+    problems = custom_problems(values["licence"], values.get("licence_name", ""), values.get("licence_link", ""))
+    if problems:
+        raise Invalid(problems)
+    return values
 
 
 @transaction.atomic
