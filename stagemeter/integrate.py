@@ -51,6 +51,8 @@ class DeviceFold:
             return replace(by_power, cross_check_j=by_power.value_j, instant_j=by_instant, flags=flags), None
         count, tick_s = counted
         value = count.value / 1000
+        nonsense = [remark for remark in by_power.flags if remark["code"] == "power_implausible"]
+        apart = _disagreement(value, by_power.value_j, by_instant, self._window)
         return Energy(
             value_j=value,
             lower_j=min(max(count.low / 1000 - 0.001, 0.0), value),
@@ -58,7 +60,7 @@ class DeviceFold:
             method="nvml_counter",
             cross_check_j=by_power.value_j,
             instant_j=by_instant,
-            flags=[*self._counter.flags, *_disagreement(value, by_power.value_j, by_instant, self._window)],
+            flags=[*self._counter.flags, *nonsense, *apart],
         ), tick_s
 
 

@@ -85,8 +85,10 @@ class Session:
     ) -> None:
         end_t = time.monotonic()
         spans = current_spans.get() or []
-        for variable, token in zip((current_sampler, current_run, current_spans), self._contexts, strict=True):
-            variable.reset(token)  # type: ignore[arg-type]
+        sampler, run, roots = self._contexts
+        current_sampler.reset(sampler)
+        current_run.reset(run)
+        current_spans.reset(roots)
         if self._sampler is not None:
             self._sampler.mark("end:run")
             self._sampler.leave()

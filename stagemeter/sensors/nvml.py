@@ -109,14 +109,14 @@ class NvmlSensor:
 
     def _device(self, index: int, uuid: str, name: str, handle: Any, *, sliced: bool, ambiguous: bool) -> Device:
         limit = self._optional(self._nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-        counter = self._optional(self._nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+        missing = self._no_counter(name, handle)
         flags = []
         if sliced or self._optional(self._nvml.nvmlDeviceGetMigMode, handle) == [1, 1]:
             flags.append(flag("mig_parent", "the stage uses a MIG slice; the energy is that of the whole card"))
         fields = self._optional(self._nvml.nvmlDeviceGetFieldValues, handle, self._fields)
         average, instant = (None, None) if fields is None else (_field(fields[0]), _field(fields[1]))
-        if counter is None:
-            flags.append(flag("no_counter", f"{name} has no energy counter; sampled power is integrated instead"))
+        if missing:
+            flags.append(missing)
         if ambiguous:
             flags.append(
                 flag(
@@ -132,12 +132,25 @@ class NvmlSensor:
             power_limit_w=None if limit is None else limit / 1000,
             driver=self._driver,
             cuda=self._cuda,
-            has_counter=counter is not None,
+            has_counter=missing is None,
             has_instant=instant is not None,
             power_window_s=None if average is None else POWER_AVERAGE_S,
             scope="mig-parent" if any(f["code"] == "mig_parent" for f in flags) else "gpu",
             flags=tuple(flags),
         )
+
+    def _no_counter(self, name: str, handle: Any) -> dict[str, str] | None:
+        """Why the counter cannot be used; `None` if it can. One that only failed just now may answer the next time."""
+        try:
+            self._nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        except self._nvml.NVMLError_NotSupported:
+            return flag("no_counter", f"{name} has no energy counter; sampled power is integrated instead")
+        except self._nvml.NVMLError_NoPermission as error:
+            text = f"this user may not read the energy counter of {name} ({error}); sampled power is integrated instead"
+            return flag("no_permission", text)
+        except self._nvml.NVMLError:
+            return None
+        return None
 
     def _optional(self, function: Any, *arguments: Any) -> Any:
         """What `function` answers, or `None` where the device or driver does not offer it."""

@@ -141,3 +141,29 @@ def test_two_slices_of_one_card_count_the_card_once_and_say_so(gpu_host, spool_d
     assert [device["index"] for device in record.devices] == [1]
     assert record.devices[0]["scope"] == "mig-parent"
     assert "mig_parent" in codes(record)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("wrap", "counter_reset"),
+        ("failing", "gpu_read_error"),
+        ("garbage", "power_implausible"),
+        ("garbage_counter", "counter_implausible"),
+    ],
+)
+def test_each_fault_has_its_flag_and_the_figure_stays_right(gpu_host, spool_dir, fault, code):
+    gpu_host.waveform(((0.0, 300.0), (1.0, 300.0)))
+    gpu_host.will_suffer(fault, in_s=1.2)
+    record, start, end = metered(spool_dir, 1.6)
+    assert code in codes(record)
+    assert record.gpu_method == "nvml_counter"
+    assert record.gpu_energy_j == pytest.approx(300 * (end - start), rel=0.05)
+
+
+def test_a_driver_that_lets_nobody_read_leaves_no_figure_and_says_so(gpu_host, spool_dir):
+    gpu_host.will_suffer("no_permission", in_s=-1)
+    record, _, _ = metered(spool_dir, 0.2)
+    assert record.gpu_energy_j is None
+    assert "gpu" in record.components
+    assert "no_permission" in codes(record)
