@@ -50,7 +50,8 @@ def _kind(given: str | None, spec: RunSpec) -> str:
 def _matches(request: Request, project: Project, wanted: ArtifactRequest) -> dict[str, Any]:
     # A token for one project looks at that project alone.
     user = None if access.bound_project(request) else access.actor(request)
-    candidates = reuse.candidates(wanted, project, user)
+    found = reuse.find(wanted, project, user)
+    candidates = found.candidates
     serving = [candidate for candidate in candidates if not covers(candidate.request, wanted)]
     equal = normalised(wanted)
     making = [c.artifact_id for c in serving if c.status == MAKING]
@@ -72,13 +73,14 @@ def _matches(request: Request, project: Project, wanted: ArtifactRequest) -> dic
             }
             for miss in near
         ],
+        "elsewhere": [asdict(one) for one in found.elsewhere],
         "decision": {name: asdict(decision)[name] for name in ("action", "reason", "artifact_id", "offer")},
     }
 
 
 def _nothing(reason: str) -> dict[str, Any]:
     decision = {"action": None, "reason": reason, "artifact_id": None, "offer": None}
-    return {"exact": [], "covering": [], "in_progress": [], "near": [], "decision": decision}
+    return {"exact": [], "covering": [], "in_progress": [], "near": [], "elsewhere": [], "decision": decision}
 
 
 def _shown(keys: list[str]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ v1: list[URLPattern | URLResolver] = [
     path("artifacts/", artifacts.ArtifactsView.as_view(), name="artifacts"),
     path("artifacts/lookup/", artifacts.LookupView.as_view(), name="lookup"),
     path("artifacts/<uuid:id>/", artifacts.ArtifactView.as_view(), name="artifact"),
+    path("artifacts/<uuid:id>/sharing/", artifacts.SharingView.as_view(), name="artifact-sharing"),
+    path("artifacts/<uuid:id>/licence/", artifacts.LicenceView.as_view(), name="artifact-licence"),
     path("artifacts/<uuid:id>/files/<str:name>", artifacts.ArtifactFileView.as_view(), name="artifact-file"),
     path("factors/", studies.FactorsView.as_view(), name="factors"),
 ]

@@ -158,3 +158,150 @@ def test_a_file_that_is_gone_from_the_storage_is_404_before_the_answer_has_begun
 
 def test_a_file_of_a_private_project_is_404_for_a_stranger(outsider, stored):
     assert outsider.get(f"artifacts/{stored.pk}/files/rows.jsonl").status_code == 404
+
+
+def content(response):
+    return b"".join(response.streaming_content)
+
+
+def fetch(api, artifact, **headers):
+    api.headers.update(headers)
+    return api.get(f"artifacts/{artifact.pk}/files/rows.jsonl")
+
+
+ROWS = b'{"prompt": "<script>"}\n'
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"),
+    [("bytes=0-0", 0, 1), ("bytes=2-8", 2, 9), ("bytes=5-", 5, 23), ("bytes=-4", 19, 23), ("bytes=20-999", 20, 23)],
+)
+def test_one_range_of_a_file_is_206_with_that_part(api, stored, asked, start, stop):
+    response = fetch(api, stored, HTTP_RANGE=asked)
+    assert (response.status_code, content(response)) == (206, ROWS[start:stop])
+    assert response["Content-Range"] == f"bytes {start}-{stop - 1}/23"
+    assert response["Content-Length"] == str(stop - start)
+
+
+@pytest.mark.parametrize("asked", ["bytes=23-", "bytes=-0", "bytes=99-100"])
+def test_a_range_outside_of_the_file_is_416(api, stored, asked):
+    response = fetch(api, stored, HTTP_RANGE=asked)
+    assert (response.status_code, response["Content-Range"]) == (416, "bytes */23")
+
+
+@pytest.mark.parametrize("asked", ["bytes=8-2", "bytes=0-1,3-4", "lines=1-2", "bytes=x-"])
+def test_what_is_no_single_range_is_answered_with_the_whole(api, stored, asked):
+    response = fetch(api, stored, HTTP_RANGE=asked)
+    assert (response.status_code, content(response)) == (200, ROWS)
+
+
+def test_a_range_of_an_older_content_is_answered_with_the_whole(api, stored):
+    response = fetch(api, stored, HTTP_RANGE="bytes=0-1", HTTP_IF_RANGE='"another"')
+    assert (response.status_code, content(response)) == (200, ROWS)
+
+
+def test_what_the_client_has_is_304(api, stored):
+    etag = fetch(api, stored)["ETag"]
+    response = fetch(api, stored, HTTP_IF_NONE_MATCH=f'"x", W/{etag}')
+    assert (response.status_code, response.content) == (304, b"")
+
+
+def test_head_says_what_get_would_send(api, stored, client):
+    response = client.head(f"/api/v1/artifacts/{stored.pk}/files/rows.jsonl", **api.headers)
+    assert (response.status_code, response["Content-Length"], response["Accept-Ranges"]) == (200, "23", "bytes")
+    assert content(response) == b""
+
+
+def test_a_signed_address_is_handed_out_only_to_who_may_read(api, outsider, stored, settings, monkeypatch):
+    settings.SIGNED_DOWNLOADS = True
+    assert fetch(api, stored).status_code == 200, "a folder signs nothing"
+    settings.ARTIFACT_URL = "s3://bucket/prefix"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "k")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    response = fetch(api, stored)
+    assert response.status_code == 302
+    assert response["Location"].startswith(f"http://127.0.0.1:9/bucket/prefix/{stored.storage_key[:2]}/")
+    assert "attachment" in response["Location"]
+    assert fetch(outsider, stored).status_code == 404
+
+
+def test_an_energy_with_records_is_their_sum(api, study):
+    records = [scenes.add_stage(scenes.add_run(study), "logit_caching", energy) for energy in (100.0, 50.0)]
+    keys = [record.record_id for record in records]
+    shown = api.post("artifacts/", registration(production_energy_j=None, evidence=keys)).json()
+    assert (shown["production_energy_j"], shown["evidence"]) == (150.0, keys)
+
+
+def test_an_energy_that_its_records_do_not_give_is_refused(api, study):
+    record = scenes.add_stage(scenes.add_run(study), "logit_caching", 100.0)
+    response = api.post("artifacts/", registration(production_energy_j=90.0, evidence=[record.record_id]))
+    assert "add up to 100 J" in response.json()["error"]["fields"]["production_energy_j"][0]
+    response = api.post("artifacts/", registration(evidence=["no-such-record"]))
+    assert "no-such-record" in response.json()["error"]["fields"]["evidence"][0]
+    assert not Artifact.objects.exists()
+
+
+def test_records_of_another_project_are_no_evidence(api, project, owner):
+    from registry.services import studies as services
+
+    other = services.ensure_project(slug="other", name="Other", public=True)
+    theirs = services.create_study(actor=None, project=other, slug="theirs", name="Theirs", suite=["x"])
+    record = scenes.add_stage(scenes.add_run(theirs), "logit_caching", 100.0)
+    assert api.post("artifacts/", registration(evidence=[record.record_id])).status_code == 400
+
+
+def test_an_unproven_energy_keeps_its_statement(api, project):
+    shown = api.post("artifacts/", registration(evidence_note="Estimated from the cluster's job log")).json()
+    assert (shown["evidence"], shown["evidence_note"]) == ([], "Estimated from the cluster's job log")
+
+
+def test_teacher_and_dataset_licences_are_joined_where_none_is_stated(api, project):
+    both = {"licence": "", "teacher_licence": "Apache-2.0", "dataset_licence": "ODC-By-1.0"}
+    assert api.post("artifacts/", registration(**both)).json()["licence"] == "Apache-2.0 AND ODC-By-1.0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"licence": "MIT", "teacher_licence": "Apache-2.0", "dataset_licence": "ODC-By-1.0"}, "licence"),
+        ({"licence": "LicenseRef-house"}, "licence_name"),
+        ({"licence": "LicenseRef-house", "licence_name": "House rules"}, "licence_link"),
+        ({"teacher_licence": "beer"}, "teacher_licence"),
+        ({"may_train": "yes"}, "may_train"),
+        ({"evidence": [5]}, "evidence.0"),
+    ],
+)
+def test_licences_that_do_not_fit_are_refused_by_field(api, project, changes, field):
+    response = api.post("artifacts/", registration(**changes))
+    assert (response.status_code, list(response.json()["error"]["fields"])) == (400, [field]) or (
+        field in response.json()["error"]["fields"]
+    )
+    assert not Artifact.objects.exists()
+
+
+def test_a_maintainer_publishes_and_narrows_over_rest(api, owner, call_as, project):
+    key = api.post("artifacts/", registration()).json()["id"]
+    curator = call_as(owner)
+    assert api.post(f"artifacts/{key}/sharing/", {"sharing": "shared"}).status_code == 403
+    assert curator.post(f"artifacts/{key}/sharing/", {"sharing": "shared"}).json()["sharing"] == "shared"
+    body = {"licence": "Apache-2.0 AND CC-BY-NC-4.0", "note": "its rows turned out to be non-commercial"}
+    shown = curator.post(f"artifacts/{key}/licence/", body).json()
+    assert (shown["licence"], shown["sharing"], shown["licence_note"]) == (body["licence"], "project", body["note"])
+    response = curator.post(f"artifacts/{key}/sharing/", {"sharing": "shared"})
+    assert (response.status_code, "cannot be published" in response.json()["error"]["message"]) == (409, True)
+
+
+def test_a_lookup_says_that_one_may_be_asked_for(api, owner, call_as, project, stranger):
+    from registry.models import Membership
+    from registry.services import studies as services
+
+    key = api.post("artifacts/", registration()).json()["id"]
+    call_as(owner).post(f"artifacts/{key}/sharing/", {"sharing": "request"})
+    own = services.ensure_project(slug="own", name="Own", public=False)
+    Membership.objects.create(project=own, user=stranger, role=Membership.Role.SUBMITTER)
+    body = {name: registration()[name] for name in ("kind", "identity", "capture", "row_digests")}
+    answer = call_as(stranger).post("artifacts/lookup/", body).json()
+    assert (answer["exact"], answer["decision"]["action"]) == ([], "make")
+    assert [one["project"] for one in answer["elsewhere"]] == [project.slug]
+    assert key not in str(answer)

@@ -9,7 +9,7 @@ from rest_framework.reverse import reverse
 
 from registry.accounting.reuse import ArtifactRequest
 from registry.accounting.stages import TEACHER_ARTIFACTS
-from registry.api.fields import Flag, Number, Object, Payload, Text, Whole
+from registry.api.fields import Flag, Number, Object, Payload, Text, Texts, Whole
 from registry.models import Artifact
 from registry.services.artifacts import SHARED_KINDS
 
@@ -25,6 +25,7 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
     rows = serializers.SerializerMethodField()
     made_by_run = serializers.UUIDField(source="made_by_run_id", read_only=True, allow_null=True)
     production_missing = serializers.ListField(child=serializers.CharField(), read_only=True)
+    evidence = serializers.ListField(child=serializers.CharField(), read_only=True)
 
     class Meta:
         model = Artifact
@@ -38,6 +39,13 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
             "teacher",
             "dataset",
             "licence",
+            "teacher_licence",
+            "dataset_licence",
+            "licence_name",
+            "licence_link",
+            "licence_note",
+            "may_train",
+            "sharing",
             "identity",
             "capture",
             "rows",
@@ -45,6 +53,8 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
             "content_sha256",
             "production_energy_j",
             "production_missing",
+            "evidence",
+            "evidence_note",
             "made_by_run",
             "regenerate_reason",
             "simulated",
@@ -117,9 +127,7 @@ class RequestPayload(Payload):
     kind = serializers.ChoiceField([(kind.value, kind.label) for kind in SHARED_KINDS])
     identity = Object(help_text="Teacher id, revision and digest; tokenizer and template digests; precision; decoding.")
     capture = Object(required=False, help_text="k, temperatures, encoding, max_length; or max_new_tokens, max_length.")
-    row_digests = serializers.ListField(
-        child=Text(max_length=200), required=False, help_text="SHA-256 of each row: prompt, or prompt and answer."
-    )
+    row_digests = Texts(required=False, help_text="SHA-256 of each row: prompt, or prompt and answer.")
     project = Text(required=False, help_text="Slug of one of your projects.")
     study = Text(required=False, help_text="Slug of a study; its project is meant.")
 
@@ -144,12 +152,52 @@ class ArtifactRegistration(RequestPayload):
         max_value=LARGEST_ENERGY_J,
         help_text="Joules of all attempts; left out or null if it is not known.",
     )
-    licence = Text(max_length=200, required=False, allow_blank=True, help_text="SPDX expression.")
+    licence = Text(
+        max_length=200,
+        required=False,
+        allow_blank=True,
+        help_text="SPDX expression. Left out, the teacher's and the dataset's joined by AND.",
+    )
+    teacher_licence = Text(max_length=200, required=False, allow_blank=True, help_text="SPDX expression.")
+    dataset_licence = Text(max_length=200, required=False, allow_blank=True, help_text="SPDX expression.")
+    licence_name = Text(max_length=200, required=False, allow_blank=True, help_text="Of a LicenseRef- licence.")
+    licence_link = Text(max_length=500, required=False, allow_blank=True, help_text="https:// link to its text.")
+    may_train = Flag(
+        required=False, allow_null=True, help_text="May its outputs train other models? null: nobody has said."
+    )
+    dataset = Text(max_length=200, required=False, allow_blank=True, help_text="What people call the rows' source.")
+    evidence = Texts(
+        required=False,
+        max_length=1000,
+        help_text="record_id of each stage record that the energy is the sum of.",
+    )
+    evidence_note = Text(
+        max_length=2000,
+        required=False,
+        allow_blank=True,
+        help_text="Without records: where the figure comes from. It is shown as not measured here.",
+    )
     run_id = Text(max_length=200, required=False, help_text="The run that made it: its id or your own name for it.")
     bytes = Whole(required=False, allow_null=True, min_value=0, max_value=2**63 - 1)
     content_sha256 = serializers.RegexField(r"^[0-9a-f]{64}$", required=False)
     meta = Object(required=False)
     simulated = Flag(required=False)
+
+
+class SharingPayload(Payload):
+    """Who may use an artifact beside its project."""
+
+    sharing = serializers.ChoiceField(Artifact.Sharing.choices)
+
+
+class LicencePayload(Payload):
+    """A stricter licence, and why."""
+
+    licence = Text(max_length=200, help_text="SPDX expression; keeping to it must keep to the present one.")
+    licence_name = Text(max_length=200, required=False, allow_blank=True)
+    licence_link = Text(max_length=500, required=False, allow_blank=True)
+    may_train = Flag(required=False, allow_null=True)
+    note = Text(max_length=2000, help_text="At least ten characters, for whoever reads it later.")
 
 
 def request_from(values: dict[str, Any]) -> ArtifactRequest:

@@ -54,6 +54,16 @@ class DecisionSerializer(serializers.Serializer[Any]):
     offer = OfferSerializer(allow_null=True)
 
 
+class ElsewhereSerializer(serializers.Serializer[Any]):
+    """One of another project that would serve and that may not be used as things stand."""
+
+    project = serializers.CharField(help_text="Whom to ask.")
+    kind = serializers.CharField()
+    status = serializers.CharField()
+    production_energy_j = serializers.FloatField(allow_null=True)
+    reason = serializers.CharField()
+
+
 class LookupAnswer(serializers.Serializer[Any]):
     """What exists or is being made. Withdrawn, failed and corrupt artifacts are never named."""
 
@@ -61,4 +71,5 @@ class LookupAnswer(serializers.Serializer[Any]):
     covering = ArtifactSerializer(many=True, help_text="The request can be cut out of them.")
     in_progress = ArtifactSerializer(many=True, help_text="Being made right now, and would answer it.")
     near = NearMissSerializer(many=True)
+    elsewhere = ElsewhereSerializer(many=True, help_text="Would answer it, and may only be asked for.")
     decision = DecisionSerializer()

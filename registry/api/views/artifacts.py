@@ -1,20 +1,16 @@
 """Artifacts: found, registered, looked up before they are made again, and their files."""
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from django.http import StreamingHttpResponse
-from django.utils.http import content_disposition_header
+from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, PolymorphicProxySerializer, extend_schema
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from registry import storage
-from registry.api import access, lookup
+from registry.api import access, downloads, lookup
 from registry.api.endpoint import Endpoint
 from registry.api.filters import ArtifactFilter
 from registry.api.idempotency import once
@@ -22,13 +18,15 @@ from registry.api.serializers.artifacts import (
     ArtifactDetailSerializer,
     ArtifactRegistration,
     ArtifactSerializer,
+    LicencePayload,
     RequestPayload,
+    SharingPayload,
     listed,
     request_from,
 )
 from registry.api.serializers.lookup import LookupAnswer, SpecLookup
 from registry.models import Artifact, Run
-from registry.services import artifacts
+from registry.services import artifacts, licences
 from registry.services.errors import Missing
 
 REGISTRATION: dict[str, Any] = {
@@ -89,6 +87,7 @@ class ArtifactsView(Endpoint):
             name=values.pop("name", "") or Artifact.Kind(values["kind"]).label,
             production_energy_j=values.pop("production_energy_j", None),
             request=request_from(values),
+            licensing={key: values.pop(key) for key in licences.STATED if key in values},
             **values,
         )
         return Response(_detail(artifact, request), status=201)
@@ -128,24 +127,71 @@ class ArtifactFileView(Endpoint):
         operation_id="get_artifact_file",
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     )
-    def get(self, request: Request, id: UUID, name: str) -> StreamingHttpResponse:
-        """The file's content. Its SHA-256 stands in the artifact's `files`."""
+    def get(self, request: Request, id: UUID, name: str) -> HttpResponseBase:
+        """The file's content, or one `Range` of it. Its SHA-256 stands in the artifact's `files`, and is its ETag.
+
+        Where the installation says so, 302 to an address of the store's own that is good for five minutes.
+        """
         artifact: Artifact = access.get(request, Artifact, pk=id)
         entries = artifact.manifest if artifact.storage_key and artifact.status != Artifact.Status.CORRUPT else []
         # The name is only compared with those in the manifest; no path is ever made of what was sent.
         entry = next((entry for entry in entries if entry["name"] == name), None)
         if entry is None:
             raise Missing(f"{artifact.name} has no file of that name here; see its 'files'.")
-        return StreamingHttpResponse(
-            _content(artifact, entry["name"]),
-            content_type="application/octet-stream",
-            headers={
-                "Content-Disposition": str(content_disposition_header(True, entry["name"])),
-                "Content-Length": str(entry["bytes"]),
-                "ETag": f'"{entry["sha256"]}"',
-                "X-Content-Type-Options": "nosniff",
-            },
+        return downloads.answer(request, artifact, entry)
+
+    @extend_schema(exclude=True)
+    def head(self, request: Request, id: UUID, name: str) -> HttpResponseBase:
+        """What GET would answer with, without the content."""
+        return self.get(request, id, name)
+
+
+class SharingView(Endpoint):
+    """Who may use an artifact beside its project."""
+
+    queryset = Artifact.objects.none()
+    pagination_class = None
+    filter_backends = []
+    scopes = {"POST": ("upload",)}
+
+    @extend_schema(operation_id="share_artifact", request=SharingPayload, responses=ArtifactDetailSerializer)
+    @once
+    def post(self, request: Request, id: UUID) -> Response:
+        """Publish it to every project (`shared`), let others know that it exists (`request`), or keep it (`project`).
+
+        Needs a maintainer. 409 where its licence is unknown or does not let others use it.
+        """
+        artifact = access.get(request, Artifact, pk=id)
+        form = SharingPayload(data=request.data)
+        form.is_valid(raise_exception=True)
+        licences.share(actor=access.actor(request), artifact=artifact, **form.validated_data)
+        return Response(_detail(artifact, request))
+
+
+class LicenceView(Endpoint):
+    """What may be done with an artifact."""
+
+    queryset = Artifact.objects.none()
+    pagination_class = None
+    filter_backends = []
+    scopes = {"POST": ("upload",)}
+
+    @extend_schema(operation_id="narrow_licence", request=LicencePayload, responses=ArtifactDetailSerializer)
+    @once
+    def post(self, request: Request, id: UUID) -> Response:
+        """State a stricter licence, or the first where none is known, with a note. Needs a maintainer."""
+        artifact = access.get(request, Artifact, pk=id)
+        form = LicencePayload(data=request.data)
+        form.is_valid(raise_exception=True)
+        values = {"may_train": artifact.may_train} | form.validated_data
+        licences.narrow(
+            actor=access.actor(request),
+            artifact=artifact,
+            name=values.pop("licence_name", ""),
+            link=values.pop("licence_link", ""),
+            **values,
         )
+        return Response(_detail(artifact, request))
 
 
 class LookupView(Endpoint):
@@ -179,13 +225,3 @@ class LookupView(Endpoint):
 def _detail(artifact: Artifact, request: Request) -> dict[str, Any]:
     details = {"request": request, "runs": access.visible(request, Run)}
     return dict(ArtifactDetailSerializer(artifact, context=details).data)
-
-
-def _content(artifact: Artifact, name: str) -> Iterator[bytes]:
-    """The file in chunks; a missing one is noticed before the answer has begun. Raises `Missing`."""
-    chunks = storage.read(artifact.storage_key, name)
-    try:
-        first = next(chunks, b"")
-    except storage.StorageError as error:
-        raise Missing(f"{error}.") from error
-    return chain([first], chunks)
