@@ -206,7 +206,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 LEASE_SECONDS = int(os.environ.get("STAGEMETER_LEASE_SECONDS", "60"))
 # Idle baseline of a host, taken before its first job; 0 takes none, and net figures are not available.
 PRERUN_SECONDS = float(os.environ.get("STAGEMETER_PRERUN_SECONDS", "10"))
-METER_PERIOD_S = float(os.environ.get("STAGEMETER_METER_PERIOD_S", "0.5"))
+METER_PERIOD_S = float(os.environ.get("STAGEMETER_METER_PERIOD_S", "0.1"))
 
 # Where artifacts lie: any fsspec URL, such as s3://bucket/prefix.
 ARTIFACT_URL = os.environ.get("STAGEMETER_ARTIFACT_URL") or f"file://{HOME / 'artifacts'}"
