@@ -23,6 +23,8 @@ import fsspec
 from django.conf import settings
 from django.utils.http import content_disposition_header
 
+from registry import formats
+
 _KEY = re.compile(r"[0-9a-f]{32}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _COMPLETE = ".complete"
@@ -32,8 +34,6 @@ _CHUNK = 1 << 20
 _WHOLE_OBJECTS = {"s3", "s3a", "gs", "gcs", "abfs", "az"}
 _MEDIA_TYPES = {".safetensors": "application/vnd.safetensors", ".parquet": "application/vnd.apache.parquet"}
 _MEDIA_TYPES |= {".jsonl": "application/jsonl", ".json": "application/json", ".model": "application/octet-stream"}
-# Formats that hold data and nothing that runs when it is read.
-_SUFFIXES = {".safetensors", ".parquet", ".jsonl", ".json", ".npz", ".txt", ".jinja"}
 
 
 class StorageError(Exception):
@@ -228,8 +228,10 @@ def _place(key: str, name: str) -> tuple[Any, str]:
 def _check(path: Path) -> bool:
     if not path.is_file() or path.is_symlink() or not _FILE.fullmatch(path.name):
         raise StorageError(f"{path.name!r} is no plain file with a plain name")
-    if path.suffix not in _SUFFIXES:
-        raise StorageError(f"{path.name!r} is in none of the formats kept here: {', '.join(sorted(_SUFFIXES))}")
+    try:
+        formats.check(path)
+    except formats.FormatError as error:
+        raise StorageError(str(error)) from error
     return True
 
 
