@@ -7,9 +7,12 @@ sets the font's colour. Pipelines differ by symbol as well as by colour. Every l
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from registry.accounting.frontier import Placement, Point
 from registry.accounting.units import JOULES_PER_KWH
@@ -35,7 +38,14 @@ STAGE_ORDER = (
     "evaluation",
     "teacher_evaluation",
 )
-SAMPLES_DRAWN = 2000
+# CPU and RAM keep theirs; a lost attempt's is nobody else's.
+COMPONENT_COLOURS = {"cpu": "#009e73", "ram": "#7f9a2e"}
+GPU_COLOURS = ("#3b8bd4", "#e69f00", "#8a7fd6", "#56b4e9")
+DASHES = ("solid", "dot", "dash", "dashdot")
+LOST, LOST_COLOUR = "attempt that failed or died", "#cc79a7"
+BANDS = ("rgba(128,128,128,0.06)", "rgba(128,128,128,0.14)")
+LETTER_PX = 7.0
+NARROWEST_SHADE, MOST_SHADES = 0.002, 100  # of the width; more would only slow the page down
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +67,29 @@ class AmortisationCurve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PowerCurve:
-    """Samples of one device: seconds since the stage began, watts. `period_s` is the period that was asked for."""
+class PowerLine:
+    """What one device drew during one record: milliseconds since 1970 (UTC) and watts.
+
+    `name` is the device's, the same in every stage. `gaps_ms` are stretches without a sample. A `lost` line belongs to
+    an attempt that failed or died.
+    """
+
+    name: str
+    component: str
+    stage: str
+    at_ms: Sequence[float] | NDArray[np.float64]
+    power_w: Sequence[float] | NDArray[np.float32]
+    gaps_ms: Sequence[tuple[float, float]] = ()
+    lost: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """From when to when a stage ran, in milliseconds since 1970 (UTC)."""
 
     label: str
-    times_s: Sequence[float]
-    power_w: Sequence[float]
-    period_s: float
+    start_ms: float
+    end_ms: float
 
 
 def frontier_chart(placements: Sequence[Placement], *, energy_title: str = "Energy") -> go.Figure:
@@ -160,25 +186,97 @@ def _amortisation(curve: AmortisationCurve, colour: str, unit: str, joules_per_u
     )
 
 
-def power_curve(curves: Sequence[PowerCurve]) -> go.Figure:
-    """Power over time by device. Gaps longer than two periods stay open and are shaded: nothing bridges them."""
-    figure = _figure("Time since the stage began (s)", "Power (W)")
-    for place, curve in enumerate(curves):
-        times, watts = _with_gaps(*_thinned(curve))
+def power_chart(
+    lines: Sequence[PowerLine],
+    bands: Sequence[Band] = (),
+    *,
+    shown_ms: tuple[float, float] = (0.0, 1000.0),
+    width_px: float = 900.0,
+) -> go.Figure:
+    """Power over time by device, with the stages as bands. Nothing bridges a gap; one wide enough to see is shaded.
+
+    `shown_ms` is the stretch of time that is seen on `width_px`: a band too narrow for its name goes without.
+    """
+    figure = _figure("Time (UTC)", "Power (W)")
+    style_of = _power_styles(lines)
+    named: set[str] = set()
+    for line in lines:
+        group = LOST if line.lost else line.name
+        at_ms, watts = _broken(line)
+        where = f"{_text(line.name)}, {_text(line.stage)}"
         figure.add_trace(
             go.Scatter(
-                name=_text(curve.label),
-                x=times,
+                name=_text(group),
+                x=at_ms,
                 y=watts,
                 mode="lines",
                 connectgaps=False,
-                line={"color": PALETTE[place % len(PALETTE)], "width": 1.5},
-                hovertemplate="%{x:.1f} s: %{y:.1f} W<extra>%{fullData.name}</extra>",
+                line={**style_of[line.name], **({"color": LOST_COLOUR} if line.lost else {})},
+                legendgroup=group,
+                showlegend=group not in named,
+                hovertemplate=f"%{{y:.1f}} W<br>%{{x|%H:%M:%S.%L}}<extra>{where}</extra>",
             )
         )
-        figure.update_layout(shapes=[*figure.layout.shapes, *(_shade(start, end) for start, end in gaps(curve))])
-    figure.update_yaxes(rangemode="tozero")
+        named.add(group)
+    figure.update_layout(shapes=[*_bands(bands, shown_ms, width_px), *_holes(lines, shown_ms)])
+    figure.update_xaxes(type="date", range=[_moment(moment) for moment in shown_ms])
+    figure.update_yaxes(rangemode="tozero", fixedrange=True)
     return figure
+
+
+def _power_styles(lines: Sequence[PowerLine]) -> dict[str, dict[str, Any]]:
+    """Colour and dash of each device: CPU and RAM always the same, GPUs in turn."""
+    gpus = list(dict.fromkeys(line.name for line in lines if line.component == "gpu"))
+    styles: dict[str, dict[str, Any]] = {
+        line.name: {"color": COMPONENT_COLOURS[line.component], "width": 1.5}
+        for line in lines
+        if line.component in COMPONENT_COLOURS
+    }
+    for place, name in enumerate(gpus):
+        turn, colour = divmod(place, len(GPU_COLOURS))
+        styles[name] = {"color": GPU_COLOURS[colour], "width": 1.5, "dash": DASHES[turn % len(DASHES)]}
+    return styles
+
+
+def _broken(line: PowerLine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The samples, with an empty one at the beginning of each gap, where the line must end."""
+    at_ms, watts = np.asarray(line.at_ms, np.float64), np.asarray(line.power_w, np.float64)
+    places = np.searchsorted(at_ms, [start for start, _ in line.gaps_ms], side="right")
+    return np.insert(at_ms, places, [start for start, _ in line.gaps_ms]), np.insert(watts, places, np.nan)
+
+
+def _bands(bands: Sequence[Band], shown_ms: tuple[float, float], width_px: float) -> list[dict[str, Any]]:
+    """One rectangle a stage, every other one a little darker, named where the name has room."""
+    per_ms = width_px / max(shown_ms[1] - shown_ms[0], 1e-3)
+    shapes = []
+    for place, band in enumerate(bands):
+        start, end = max(band.start_ms, shown_ms[0]), min(band.end_ms, shown_ms[1])
+        if end < start:
+            continue
+        shape = _rectangle(band.start_ms, band.end_ms, BANDS[place % len(BANDS)])
+        if len(band.label) * LETTER_PX <= (end - start) * per_ms:
+            shape["x0"], shape["x1"] = _moment(start), _moment(end)  # so that the name stands in the seen part
+            shape["label"] = {"text": _text(band.label), "textposition": "top left", "font": {"size": 11}}
+        shapes.append(shape)
+    return shapes
+
+
+def _holes(lines: Sequence[PowerLine], shown_ms: tuple[float, float]) -> list[dict[str, Any]]:
+    """Shades of the widest gaps of any line, each once."""
+    least_ms = (shown_ms[1] - shown_ms[0]) * NARROWEST_SHADE
+    gaps = {gap for line in lines for gap in line.gaps_ms if gap[1] - gap[0] >= least_ms}
+    widest = sorted(gaps, key=lambda gap: gap[0] - gap[1])[:MOST_SHADES]
+    return [_rectangle(start, end, GAP) for start, end in widest]
+
+
+def _rectangle(start_ms: float, end_ms: float, colour: str) -> dict[str, Any]:
+    place = {"type": "rect", "yref": "paper", "y0": 0, "y1": 1, "x0": _moment(start_ms), "x1": _moment(end_ms)}
+    return {**place, "fillcolor": colour, "line": {"width": 0}, "layer": "below"}
+
+
+def _moment(ms: float) -> str:
+    """As plotly reads a moment in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def energy_unit(energies_j: Iterable[float | None]) -> tuple[str, float]:
@@ -190,12 +288,6 @@ def energy_unit(energies_j: Iterable[float | None]) -> tuple[str, float]:
 def pipelines_of(names: Iterable[str]) -> list[str]:
     """Each pipeline once; the known ones first and always in the same places, so that their colours stay."""
     return list(dict.fromkeys((*PIPELINE_ORDER, *sorted(names))))
-
-
-def gaps(curve: PowerCurve) -> list[tuple[float, float]]:
-    """Stretches longer than two periods without a sample, as (start, end) in seconds."""
-    pairs = zip(curve.times_s, curve.times_s[1:], strict=False)
-    return [(start, end) for start, end in pairs if end - start > 2 * curve.period_s]
 
 
 def _drawable(point: Point) -> bool:
@@ -292,37 +384,3 @@ def _words(kind: str) -> str:
 
 def _text(value: str) -> str:
     return html.escape(value, quote=False)
-
-
-def _shade(start: float, end: float) -> dict[str, Any]:
-    line = {"width": 0}
-    return {"type": "rect", "yref": "paper", "x0": start, "x1": end, "y0": 0, "y1": 1, "fillcolor": GAP, "line": line}
-
-
-def _with_gaps(times: list[float], watts: list[float], breaks: set[float]) -> tuple[list[float], list[float | None]]:
-    """The samples with an empty one after each moment in `breaks`, where the line must end."""
-    xs: list[float] = []
-    ys: list[float | None] = []
-    for time_s, power_w in zip(times, watts, strict=True):
-        xs.append(time_s)
-        ys.append(power_w)
-        if time_s in breaks:
-            xs.append(time_s)
-            ys.append(None)
-    return xs, ys
-
-
-def _thinned(curve: PowerCurve) -> tuple[list[float], list[float], set[float]]:
-    """At most about `SAMPLES_DRAWN` samples, keeping each bucket's lowest and highest and both sides of every gap."""
-    breaks = {start for start, _ in gaps(curve)}
-    count = len(curve.times_s)
-    if count <= SAMPLES_DRAWN:
-        return list(curve.times_s), list(curve.power_w), breaks
-    edges = breaks | {end for _, end in gaps(curve)}
-    kept = {0, count - 1} | {i for i, time_s in enumerate(curve.times_s) if time_s in edges}
-    size = -(-count // (SAMPLES_DRAWN // 2))
-    for start in range(0, count, size):
-        bucket = range(start, min(start + size, count))
-        kept |= {min(bucket, key=curve.power_w.__getitem__), max(bucket, key=curve.power_w.__getitem__)}
-    order = sorted(kept)
-    return [curve.times_s[i] for i in order], [curve.power_w[i] for i in order], breaks

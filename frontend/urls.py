@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, path
 from django.views.generic import RedirectView
 
 from frontend.forms import LoginForm
-from frontend.views import artifacts, home, lookup, runs, studies, submit, uploads
+from frontend.views import artifacts, home, lookup, power, runs, studies, submit, uploads
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", home.home, name="home"),
@@ -22,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("runs/plan/", submit.plan, name="run_plan"),
     path("runs/submit/", submit.submit, name="run_submit"),
     path("runs/<uuid:key>/", runs.detail, name="run"),
+    path("runs/<uuid:key>/power/", power.chart, name="run_power"),
     path("runs/<uuid:key>/cancel/", runs.cancel, name="run_cancel"),
     path("artifacts/", artifacts.listing, name="artifacts"),
     path("artifacts/<uuid:key>/", artifacts.detail, name="artifact"),

@@ -1,15 +1,18 @@
 """Studies with runs in them, made through the services: what selectors, pages and browser tests look at."""
 
 import itertools
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from django.utils import timezone
 
 from registry.accounting.reuse import ArtifactRequest
-from registry.models import Artifact, ArtifactUse, Attempt, EvaluationScore, Job, Run, Study
-from registry.services import artifacts, ledger, scores, summaries
-from stagemeter.records import StageRecord
+from registry.models import Artifact, ArtifactUse, Attempt, EvaluationScore, Job, Run, Stage, Study, Trace
+from registry.services import artifacts, ledger, scores, summaries, traces
+from registry.tracefile import FILE_NAME, TraceWriter
 from tests.conftest import make_record, make_spec
 
 _numbers = itertools.count(1)
@@ -192,6 +195,13 @@ def open_run(study: Study, submitted_by: Any = None) -> Run:
     return run
 
 
-def power_record(**changes: Any) -> StageRecord:
-    """A record with a power curve in it."""
-    return make_record(extra={"power_curve": [[0.0, 20.0], [0.5, 31.0], [1.0, 30.5]]}, sample_period_s=0.5, **changes)
+def add_trace(stage: Stage, readings: Iterable[tuple[Any, ...]] | None = None) -> Trace:
+    """A power trace beside a record: (component, device, seconds, watts, counter), or a minute of CPU and RAM."""
+    if readings is None:
+        readings = [row for t in range(61) for row in (("cpu", "", t, 20.0 + t, None), ("ram", "", t, 5.0, None))]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / FILE_NAME
+        with TraceWriter(path, about={"record_id": stage.record_id}) as writer:
+            for reading in readings:
+                writer.add(*reading)
+        return traces.keep(stage=stage, path=path, lines=writer.lines)

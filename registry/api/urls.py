@@ -4,7 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from registry.api.endpoint import Nothing
-from registry.api.views import artifacts, runs, scores, stages, studies
+from registry.api.views import artifacts, runs, scores, stages, studies, traces
 
 app_name = "api"
 
@@ -18,6 +18,7 @@ v1: list[URLPattern | URLResolver] = [
     path("runs/<uuid:id>/", runs.RunView.as_view(), name="run"),
     path("runs/<uuid:id>/cancel/", runs.CancelView.as_view(), name="cancel"),
     path("stage-records/", stages.StageRecordsView.as_view(), name="stage-records"),
+    path("stage-records/<uuid:id>/trace/", traces.TraceView.as_view(), name="trace"),
     path("scores/", scores.ScoresView.as_view(), name="scores"),
     path("artifacts/", artifacts.ArtifactsView.as_view(), name="artifacts"),
     path("artifacts/lookup/", artifacts.LookupView.as_view(), name="lookup"),

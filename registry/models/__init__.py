@@ -9,6 +9,7 @@ from registry.models.projects import Membership, Project, Study
 from registry.models.runs import Attempt, Job, Run, RunSummary
 from registry.models.scores import EvaluationScore
 from registry.models.stages import Stage, StageReview
+from registry.models.traces import Trace
 
 __all__ = [
     "SEARCHED",
@@ -32,6 +33,7 @@ __all__ = [
     "Stage",
     "StageReview",
     "Study",
+    "Trace",
     "User",
     "Words",
 ]

@@ -122,7 +122,7 @@ def _stages(run: Run) -> tuple[StageView, ...]:
     """In the order of the jobs; records of kinds that no job planned (uploads) follow in the order of time."""
     attempts = Prefetch("attempts", Attempt.objects.order_by("number"))
     jobs = list(run.jobs.select_related("artifact").prefetch_related(attempts))
-    found = Stage.objects.filter(standing_records(), run=run)
+    found = Stage.objects.filter(standing_records(), run=run).select_related("trace")
     records = sorted(found, key=lambda record: (record.started_at, _place(record.kind), record.pk))
     by_kind: dict[str, list[Stage]] = {}
     for record in records:

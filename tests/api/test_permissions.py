@@ -23,11 +23,13 @@ def things(study):
     """One of each in a private project, and the arguments that lead to them."""
     run = scenes.complete_run(study, "sft", scenes.add_reference(study), training_j=100.0, factor=0.5)
     artifact = scenes.add_artifact(run)
+    trace = scenes.add_trace(run.stages.get(kind="student_training"))
     return {
         "study": [study.slug],
         "frontier": [study.slug],
         "run": [run.pk],
         "cancel": [run.pk],
+        "trace": [trace.pk],
         "artifact": [artifact.pk],
         "artifact-file": [artifact.pk, "rows.jsonl"],
         "artifact-sharing": [artifact.pk],
@@ -70,7 +72,7 @@ def test_options_and_head_break_nothing(things, api):
                 assert getattr(CLIENT, method)(address, **headers).status_code < 500
 
 
-@pytest.mark.parametrize("name", [*SLUGS, "run", "artifact", "artifact-file"])
+@pytest.mark.parametrize("name", [*SLUGS, "run", "trace", "artifact", "artifact-file"])
 def test_what_a_stranger_may_not_see_looks_as_if_it_were_not_there(things, outsider, name):
     hidden = outsider.get(reverse(f"api:{name}", args=things[name]))
     absent_key = "no-such-study" if name in SLUGS else uuid.uuid4()
@@ -83,14 +85,14 @@ def test_a_stranger_cannot_cancel_a_run_by_guessing_its_key(things, outsider):
 
 
 def test_a_member_sees_each_of_them(things, api):
-    for name in [*SLUGS, "run", "artifact"]:
+    for name in [*SLUGS, "run", "trace", "artifact"]:
         assert api.get(reverse(f"api:{name}", args=things[name])).status_code == 200, name
 
 
 def test_what_is_public_is_read_without_a_login(things, study, anonymous):
     study.project.public = True
     study.project.save()
-    for name in [*SLUGS, "run", "artifact"]:
+    for name in [*SLUGS, "run", "trace", "artifact"]:
         assert anonymous.get(reverse(f"api:{name}", args=things[name])).status_code == 200, name
     assert len(anonymous.get("runs/").json()["results"]) == 2
 

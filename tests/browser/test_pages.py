@@ -1,6 +1,8 @@
 """The path of a newcomer, and what every page owes its reader, in a real Chromium."""
 
 import json
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.urls import reverse
@@ -123,15 +125,48 @@ def test_an_open_runs_page_follows_it_and_then_rests(open_page, scene):
     assert page.complaints == []
 
 
-def test_a_power_curve_is_drawn_from_the_record(open_page, scene):
-    from registry.services import ledger
-
-    run = scene["runs"]["sft 12 layers"]
-    ledger.record_stage(record=scenes.power_record(), project=run.project, origin="worker", run=run)
+def test_the_power_of_a_run_is_drawn_and_zooming_asks_for_every_sample(open_page, scene):
+    run = scenes.add_run(scene["study"], student_size="4 layers")
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    scenes.add_stage(run, "preprocess", 10.0)
+    later = {"started_at": noon + timedelta(seconds=60), "ended_at": noon + timedelta(seconds=120)}
+    training = scenes.add_stage(run, "student_training", 1000.0, **later)
+    scenes.add_trace(training, [("gpu", "GPU-1", i / 100, 100.0 + i % 7, i) for i in range(6000)])
     page = open_page()
     page.goto(reverse("run", args=[run.pk]))
-    page.wait_for_selector("#chart-student_training .scatterlayer path.js-line")
+    page.wait_for_selector("#chart-power .scatterlayer path.js-line")
+    drawn = "document.querySelector('#chart-power').calcdata[0].length"
+    whole = page.evaluate(drawn)
+    assert 500 < whole <= 1010  # half of the run's width
+    page.locator("#chart-power").scroll_into_view_if_needed()
+    box = page.locator("#chart-power .nsewdrag").bounding_box()
+    x, y = box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2
+    with page.expect_response(lambda answer: "&from=" in answer.url) as zoomed:
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 0.05 * box["width"], y, steps=5)
+        page.mouse.up()
+    asked = parse_qs(urlsplit(zoomed.value.url).query)
+    start_s, end_s = float(asked["from"][0]), float(asked["to"][0])
+    assert (start_s, end_s) == (pytest.approx(90, abs=1), pytest.approx(96, abs=1))
+    page.wait_for_function(f"before => {drawn} !== before", arg=whole)
+    assert page.evaluate(drawn) == pytest.approx(100 * (end_s - start_s), abs=3)  # every sample, and its neighbours
+    page.get_by_role("button", name="Whole run").click()
+    page.wait_for_function(f"before => {drawn} === before", arg=whole)
+    with page.expect_response(lambda answer: answer.url.endswith("&from=60.0000&to=120.0000")):
+        page.get_by_role("button", name="student training").click()
+    assert page.locator("#power-table tbody tr").count() == 1
     assert page.complaints == []
+
+
+def test_a_chart_that_cannot_be_loaded_says_so_and_the_table_stands(open_page, scene):
+    run = scene["runs"]["sft 12 layers"]
+    scenes.add_trace(run.stages.get(kind="student_training"))
+    page = open_page()
+    page.route("**/power/**", lambda route: route.abort())
+    page.goto(reverse("run", args=[run.pk]))
+    page.wait_for_selector("#chart-power :text('could not be loaded')")
+    assert page.locator("#power-table tbody tr").count() == 2
 
 
 def test_no_page_complains_or_scrolls_sideways_on_a_telephone(open_page, scene, owner):

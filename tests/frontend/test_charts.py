@@ -1,19 +1,19 @@
 import json
+import math
 import subprocess
 import sys
 
 import pytest
 
 from frontend.charts import (
-    SAMPLES_DRAWN,
     AmortisationCurve,
+    Band,
     Bar,
-    PowerCurve,
+    PowerLine,
     amortisation_curves,
     energy_unit,
     frontier_chart,
-    gaps,
-    power_curve,
+    power_chart,
     stage_breakdown,
 )
 from registry.accounting.breakeven import amortised_series
@@ -46,7 +46,10 @@ EVERY_FIGURE = {
     "frontier": frontier_chart(PLACED),
     "breakdown": stage_breakdown([Bar(label="1B", parts_j={"student_training": 1e7})]),
     "amortisation": amortisation_curves([AmortisationCurve(label="KD 7B", pipeline="kd", points=[(1, 1e7), (2, 5e6)])]),
-    "power": power_curve([PowerCurve(label="GPU 0", times_s=[0, 1, 2], power_w=[1, 2, 3], period_s=1)]),
+    "power": power_chart(
+        [PowerLine(name="GPU", component="gpu", stage="training", at_ms=[0, 1, 2], power_w=[1, 2, 3])],
+        [Band(label="training", start_ms=0, end_ms=2)],
+    ),
 }
 
 
@@ -63,7 +66,7 @@ def test_a_figure_has_no_background_and_no_colour_of_text(figure):
     assert "#fff" not in figure.to_json().lower()
 
 
-@pytest.mark.parametrize("draw", [frontier_chart, stage_breakdown, amortisation_curves, power_curve])
+@pytest.mark.parametrize("draw", [frontier_chart, stage_breakdown, amortisation_curves, power_chart])
 def test_nothing_to_draw_is_an_empty_figure(draw):
     assert json.loads(draw([]).to_json())["layout"]
 
@@ -158,24 +161,62 @@ def test_amortisation_draws_the_baseline_dashed_and_marks_where_it_is_met():
     assert trace(figure, "KD 7B").y[0] == pytest.approx(28.4)
 
 
+def power(name="GPU", component="gpu", **changes):
+    values = {"stage": "training", "at_ms": [0.0, 1000.0, 2000.0], "power_w": [300.0] * 3}
+    return PowerLine(name=name, component=component, **(values | changes))
+
+
 def test_a_gap_in_the_power_samples_is_shaded_and_never_bridged():
-    curve = PowerCurve(label="GPU 0", times_s=[0, 1, 2, 43, 44], power_w=[300.0] * 5, period_s=1)
-    figure = power_curve([curve])
-    assert gaps(curve) == [(2, 43)]
-    assert list(figure.data[0].y) == [300.0, 300.0, 300.0, None, 300.0, 300.0]
-    assert figure.data[0].connectgaps is False
-    assert (figure.layout.shapes[0].x0, figure.layout.shapes[0].x1) == (2, 43)
-
-
-def test_a_day_of_samples_is_thinned_without_losing_peaks_or_gaps():
-    times = [i * 0.5 for i in range(80_000)] + [50_000 + i * 0.5 for i in range(80_000)]
-    watts = [300.0] * 160_000
-    watts[12_345] = 700.0
-    figure = power_curve([PowerCurve(label="GPU 0", times_s=times, power_w=watts, period_s=0.5)])
+    line = power(at_ms=[0, 1000, 2000, 43_000, 44_000], power_w=[300.0] * 5, gaps_ms=[(2000, 43_000)])
+    figure = power_chart([line], shown_ms=(0, 44_000))
     drawn = list(figure.data[0].y)
-    assert len(drawn) <= SAMPLES_DRAWN + 10
-    assert max(value for value in drawn if value is not None) == 700.0
-    assert drawn.count(None) == 1
+    assert (drawn[:3], drawn[4:], math.isnan(drawn[3])) == ([300.0] * 3, [300.0] * 2, True)
+    assert list(figure.data[0].x) == [0, 1000, 2000, 2000, 43_000, 44_000]
+    assert figure.data[0].connectgaps is False
+    (shade,) = figure.layout.shapes
+    assert (shade.x0, shade.x1) == ("1970-01-01 00:00:02.000000", "1970-01-01 00:00:43.000000")
+
+
+def test_a_device_keeps_its_colour_and_its_one_line_in_the_legend_through_all_stages():
+    lines = [power(stage="caching"), power("CPU", "cpu"), power(stage="training"), power("GPU 1")]
+    figure = power_chart(lines)
+    assert figure.data[0].line.color == figure.data[2].line.color
+    assert len({figure.data[place].line.color for place in (0, 1, 3)}) == 3
+    assert [drawn.showlegend for drawn in figure.data] == [True, True, False, True]
+
+
+def test_every_gpu_of_a_large_host_is_told_from_the_others():
+    figure = power_chart([power(f"GPU {i}") for i in range(16)])
+    assert len({(drawn.line.color, drawn.line.dash) for drawn in figure.data}) == 16
+
+
+def test_an_attempt_that_died_has_a_colour_and_a_legend_of_its_own():
+    figure = power_chart([power(lost=True), power("CPU", "cpu", lost=True), power()])
+    lost, also, good = figure.data
+    assert lost.line.color == also.line.color != good.line.color
+    assert [drawn.name for drawn in figure.data if drawn.showlegend] == ["attempt that failed or died", "GPU"]
+
+
+def test_a_stage_is_a_band_with_its_name_where_the_name_has_room():
+    bands = [Band(label="preprocess", start_ms=0, end_ms=10), Band(label="training", start_ms=10, end_ms=10_000)]
+    whole = power_chart([power()], bands, shown_ms=(0, 10_000)).layout.shapes
+    assert [shape.label.text for shape in whole] == [None, "training"]
+    near = power_chart([power()], bands, shown_ms=(0, 10), width_px=200).layout.shapes
+    assert near[0].label.text == "preprocess"
+
+
+def test_a_band_is_named_in_its_visible_part():
+    band = Band(label="training", start_ms=0, end_ms=100_000)
+    (shape,) = power_chart([power()], [band], shown_ms=(40_000, 60_000)).layout.shapes
+    assert (shape.x0, shape.x1) == ("1970-01-01 00:00:40.000000", "1970-01-01 00:01:00.000000")
+
+
+def test_ten_thousand_gaps_are_not_ten_thousand_shades():
+    gaps = [(i * 1000.0, i * 1000.0 + 900.0) for i in range(10_000)]
+    wide = [(2e7, 3e7)]
+    line = power(at_ms=[0.0, 3e7], power_w=[1.0, 1.0], gaps_ms=gaps + wide)
+    assert len(power_chart([line], shown_ms=(0, 3e7)).layout.shapes) == 1
+    assert len(power_chart([line], shown_ms=(0, 400_000)).layout.shapes) <= 100
 
 
 def test_drawing_needs_no_django():

@@ -6,9 +6,11 @@ from datetime import datetime
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
+from django.urls import reverse
 from rest_framework import serializers
 
 from registry.models import Stage
+from registry.selectors.traces import trace_of
 from stagemeter.records import COMPONENTS, ROLES, STATUSES, StageRecord
 
 _TYPES = get_type_hints(StageRecord)
@@ -76,6 +78,17 @@ class BookedStageSerializer(StageRecordSerializer):
             "withdrawn": any(review.verdict == "withdrawn" for review in stage.reviews.all()),
             "created_at": stage.created_at.isoformat(),
         }
+
+
+class ListedStageSerializer(BookedStageSerializer):
+    """A record in a list: whether it has a power trace, too."""
+
+    trace = serializers.CharField(read_only=True, allow_null=True, help_text="Address of its power trace.")
+
+    def to_representation(self, stage: Stage) -> dict[str, Any]:
+        """The record, and the address of its trace if it has one."""
+        address = None if trace_of(stage) is None else reverse("api:trace", args=[stage.pk])
+        return super().to_representation(stage) | {"trace": address}
 
 
 def _field(field: Field[Any]) -> serializers.Field[Any, Any, Any, Any]:

@@ -11,7 +11,7 @@ from registry.api.endpoint import Endpoint
 from registry.api.filters import StageFilter
 from registry.api.idempotency import once
 from registry.api.serializers.batches import StageRecordResults
-from registry.api.serializers.stages import BookedStageSerializer, StageRecordUpload
+from registry.api.serializers.stages import BookedStageSerializer, ListedStageSerializer, StageRecordUpload
 from registry.models import Origin, Stage
 from registry.services import ledger
 from registry.services.ledger import Booked
@@ -39,14 +39,14 @@ class StageRecordsView(Endpoint):
     """Stage records: what was measured."""
 
     queryset = Stage.objects.none()
-    serializer_class = BookedStageSerializer
+    serializer_class = ListedStageSerializer
     filterset_class = StageFilter
     scopes = {"POST": ("upload",)}
 
-    @extend_schema(operation_id="list_stage_records", responses=BookedStageSerializer(many=True))
+    @extend_schema(operation_id="list_stage_records", responses=ListedStageSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Stage records, newest first."""
-        rows = access.visible(request, Stage).select_related("project").prefetch_related("reviews")
+        rows = access.visible(request, Stage).select_related("project", "trace").prefetch_related("reviews")
         return self.listed(rows)
 
     @extend_schema(
