@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from registry.accounting.stages import PIPELINES
-from registry.models import Artifact, Origin, Run, Study
+from registry.models import Origin, Run, Study
 
 
 class RunFilter(filters.FilterSet):  # type: ignore[misc]  # the package has no types
@@ -36,23 +36,6 @@ class RunFilter(filters.FilterSet):  # type: ignore[misc]  # the package has no 
     def containing(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
         """Runs with `value` somewhere in what names them."""
         return rows.filter(_anywhere(value, "student", "student_size", "teacher", "workload", "external_id"))
-
-
-class ArtifactFilter(filters.FilterSet):  # type: ignore[misc]  # the package has no types
-    """Of the artifacts' list."""
-
-    q = filters.CharFilter(label=_("Search"), method="containing")
-    kind = filters.ChoiceFilter(label=_("Kind"), choices=Artifact.Kind.choices, empty_label=_("any"))
-    status = filters.ChoiceFilter(label=_("Status"), choices=Artifact.Status.choices, empty_label=_("any"))
-    origin = filters.ChoiceFilter(label=_("Origin"), choices=Origin.choices, empty_label=_("any"))
-
-    class Meta:
-        model = Artifact
-        fields: list[str] = []
-
-    def containing(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
-        """Artifacts with `value` somewhere in what names them."""
-        return rows.filter(_anywhere(value, "name", "teacher", "dataset", "licence", "fingerprint"))
 
 
 def _anywhere(value: str, *columns: str) -> Q:

@@ -25,7 +25,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("runs/<uuid:key>/power/", power.chart, name="run_power"),
     path("runs/<uuid:key>/cancel/", runs.cancel, name="run_cancel"),
     path("artifacts/", artifacts.listing, name="artifacts"),
+    path("artifacts/register/", artifacts.register, name="artifact_register"),
     path("artifacts/<uuid:key>/", artifacts.detail, name="artifact"),
+    path("artifacts/<uuid:key>/croissant.json", artifacts.croissant, name="artifact_croissant"),
+    path("artifacts/<uuid:key>/README.md", artifacts.card, name="artifact_card"),
+    path("artifacts/<uuid:key>/sharing/", artifacts.share, name="artifact_share"),
+    path("artifacts/<uuid:key>/licence/", artifacts.narrow, name="artifact_narrow"),
     path("lookup/", lookup.lookup, name="lookup"),
     path("upload/", uploads.upload, name="upload"),
 ]

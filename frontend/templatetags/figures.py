@@ -197,6 +197,33 @@ def get(mapping: Mapping[str, Any], key: str) -> Any:
     return mapping.get(key)
 
 
+@register.filter
+def ld_json(document: Any) -> SafeString:
+    """JSON-LD for machines that read the page; no text in it can end the element."""
+    text = json.dumps(document, ensure_ascii=False)
+    for character, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(character, escape)
+    return format_html('<script type="application/ld+json">{}</script>', SafeString(text))
+
+
+@register.simple_tag(takes_context=True)
+def set_in_query(context: Any, name: str, value: str) -> str:
+    """The address of this page with one choice more, from its first page on."""
+    query = context["request"].GET.copy()
+    query.pop("after", None)
+    query[name] = value
+    return f"?{query.urlencode()}"
+
+
+@register.simple_tag(takes_context=True)
+def unset_in_query(context: Any, name: str) -> str:
+    """The address of this page with that choice taken back, from its first page on."""
+    query = context["request"].GET.copy()
+    for gone in ("after", name):
+        query.pop(gone, None)
+    return f"?{query.urlencode()}" if query else "?"
+
+
 @register.simple_tag
 def runs_count(number: int) -> str:
     """So many runs, in words."""

@@ -5,9 +5,10 @@ from typing import Any
 
 import django_filters as filters
 from django.core.exceptions import ValidationError
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from registry.models import Artifact, EvaluationScore, Factor, Origin, Run, Stage, Study
+from registry.selectors.artifact_search import matching
 
 
 class MomentField(filters.fields.IsoDateTimeField):
@@ -100,9 +101,12 @@ class ScoreFilter(_OfRun):
 
 
 class ArtifactFilter(filters.FilterSet):
-    """Of artifacts; `search` looks into name, teacher, dataset and licence."""
+    """Of artifacts; `search` looks into name, kind, teacher, dataset and licence."""
 
-    search = filters.CharFilter(method="containing", help_text="Part of name, teacher, dataset or licence.")
+    search = filters.CharFilter(
+        method="containing",
+        help_text="Words, or how they begin, of name, kind, teacher, dataset or licence; or how a fingerprint begins.",
+    )
     project = filters.CharFilter(field_name="project__slug", help_text="Slug of the project.")
     kind = filters.ChoiceFilter(choices=Artifact.Kind.choices)
     status = filters.ChoiceFilter(choices=Artifact.Status.choices)
@@ -118,12 +122,8 @@ class ArtifactFilter(filters.FilterSet):
         fields: list[str] = []
 
     def containing(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
-        """Rows with `value` somewhere in their names."""
-        names = ("name", "teacher", "dataset", "licence")
-        wanted = Q()
-        for name in names:
-            wanted |= Q(**{f"{name}__icontains": value})
-        return rows.filter(wanted)
+        """Rows with words that begin as those of `value`."""
+        return matching(rows, value)
 
 
 class FactorFilter(filters.FilterSet):

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Q, QuerySet
 
-from registry.models import Artifact, ArtifactUse, AuditEvent, Run, Stage
+from registry.accounting.breakeven import BREAKS_EVEN
+from registry.models import Artifact, ArtifactUse, AuditEvent, Run, Stage, Study
+from registry.selectors import books, versions
 from registry.selectors.figures import Reader, standing_records
+from registry.selectors.studies import BreakEven
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +24,17 @@ class ArtifactDetail:
     records: tuple[Stage, ...]
     same: tuple[Artifact, ...]
     status_reason: str
+    attempts: tuple[books.Attempt, ...]
+    per_use: tuple[books.UsePoint, ...]
+    break_evens: tuple[tuple[Study, BreakEven], ...]
+    lineage: books.Lineage
+    versions: tuple[Artifact, ...]
 
-
-def visible(user: Reader) -> QuerySet[Artifact]:
-    """Artifacts `user` may see, newest first, with the number of finished runs that used each (`finished_uses`)."""
-    artifacts: QuerySet[Artifact] = Artifact.objects.visible_to(user)
-    finished = Count("uses__run", filter=Q(uses__run__status=Run.Status.FINISHED), distinct=True)
-    return (
-        artifacts.select_related("project", "made_by_run")
-        .defer("manifest", "identity", "made_by_run__spec", "made_by_run__environment")
-        .annotate(finished_uses=finished)
-        .order_by("-id")
-    )
+    @property
+    def paid_back(self) -> bool:
+        """Whether every break-even count that there is has been reached."""
+        counts = [pair.result.count for _, pair in self.break_evens if pair.result.verdict == BREAKS_EVEN]
+        return bool(counts) and all(count is not None and count <= self.finished_uses for count in counts)
 
 
 def detail(key: UUID, user: Reader) -> ArtifactDetail | None:
@@ -44,13 +46,19 @@ def detail(key: UUID, user: Reader) -> ArtifactDetail | None:
     uses = _uses(artifact, user)
     finished = [use for use in uses if use.run.status == Run.Status.FINISHED]
     energy_j = artifact.production_energy_j
+    records = _records(artifact)
     return ArtifactDetail(
         artifact=artifact,
         uses=tuple(uses),
         finished_uses=len(finished),
         energy_per_use_j=None if energy_j is None or not finished else energy_j / len(finished),
         spared_j=spared(energy_j, finished),
-        records=_records(artifact),
+        records=records,
+        attempts=books.attempts(records),
+        per_use=books.per_use(artifact, uses),
+        break_evens=books.break_evens(uses, user),
+        lineage=books.lineage(artifact, uses, user),
+        versions=versions.versions_of(artifact, user),
         same=_same(artifact, user),
         status_reason=_status_reason(artifact),
     )

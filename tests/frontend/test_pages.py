@@ -213,7 +213,7 @@ def test_an_older_page_starts_below_the_last_run(client, member, study):
 
 def test_artifacts_are_found_by_kind_and_text(client, member, scene):
     client.force_login(member)
-    found = client.get(reverse("artifacts"), {"kind": "logit_cache", "q": "smollm2"}).context["page"].rows
+    found = client.get(reverse("artifacts"), {"kind": "logit_cache", "q": "smollm2"}).context["results"].rows
     assert [artifact.kind for artifact in found] == ["logit_cache"]
 
 

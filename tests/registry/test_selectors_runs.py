@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 
 from registry.models import Artifact, ArtifactUse, Job, Run, StageReview
-from registry.selectors import artifacts, home, runs
+from registry.selectors import artifact_search, artifacts, home, runs
 from tests import scenes
 
 pytestmark = pytest.mark.django_db
@@ -121,7 +121,7 @@ def test_stage_rates_average_over_replicates(study, owner):
 def test_artifacts_count_distinct_finished_runs(study, owner):
     made = scenes.distilled_study(study)
     Run.objects.filter(pk=made["kd 20 layers"].pk).update(status="failed")
-    counts = {artifact.kind: artifact.finished_uses for artifact in artifacts.visible(owner)}
+    counts = {artifact.kind: artifact.finished_uses for artifact in artifact_search.search(owner, {}).rows}
     assert counts == {"logit_cache": 1, "synthetic_dataset": 2}
 
 

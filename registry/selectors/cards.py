@@ -1,0 +1,214 @@
+"""An artifact as other catalogues know it: Croissant JSON-LD, and the card of a Hugging Face dataset.
+
+Both are made from its row alone. Addresses are those of this installation; a file behind one needs the reader's token
+where the project is not public.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from registry.accounting.canonical import flatten
+from registry.accounting.units import kwh
+from registry.models import Artifact
+
+CROISSANT = "http://mlcommons.org/croissant/1.0"
+CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+# The columns of the files that workers write as JSON lines.
+COLUMNS: dict[str, dict[str, str]] = {
+    "answers.jsonl": {"prompt_digest": "sc:Text", "prompt": "sc:Text", "text": "sc:Text", "finished": "sc:Boolean"}
+}
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+Address = Callable[[str], str]
+
+
+def croissant(artifact: Artifact, *, url: str, address: Address) -> dict[str, Any]:
+    """Croissant 1.0 of an artifact. `url` is its page, `address(name)` where a file of it is served."""
+    files = artifact.manifest if artifact.storage_key else []
+    document = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": CROISSANT,
+        "name": artifact.name,
+        "description": description(artifact),
+        "url": url,
+        "version": f"{artifact.version or 1}.0.0",
+        "datePublished": (artifact.ready_at or artifact.created_at).date().isoformat(),
+        "dateCreated": artifact.created_at.date().isoformat(),
+        "citeAs": f"{artifact.name}, {url}",
+        "creator": {"@type": "sc:Organization", "name": artifact.project.name, "url": url},
+        "license": licence_address(artifact),
+        "keywords": [artifact.get_kind_display(), *filter(None, [artifact.teacher, artifact.dataset])],
+        "identifier": f"sha256:{artifact.content_sha256 or artifact.fingerprint}",
+        "isLiveDataset": False,
+        "distribution": [_file_object(entry, address(entry["name"])) for entry in files],
+    }
+    records = [_record_set(entry["name"]) for entry in files if entry["name"] in COLUMNS]
+    return {**document, "recordSet": records} if records else document
+
+
+def _file_object(entry: dict[str, Any], address: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": entry["name"],
+        "name": entry["name"],
+        "contentUrl": address,
+        "contentSize": f"{entry['bytes']} B",
+        "encodingFormat": entry["media_type"],
+        "sha256": entry["sha256"],
+    }
+
+
+def _record_set(name: str) -> dict[str, Any]:
+    stem = name.rpartition(".")[0]
+    fields = [
+        {
+            "@type": "cr:Field",
+            "@id": f"{stem}/{column}",
+            "name": f"{stem}/{column}",
+            "dataType": kind,
+            "source": {"fileObject": {"@id": name}, "extract": {"column": column}},
+        }
+        for column, kind in COLUMNS[name].items()
+    ]
+    return {"@type": "cr:RecordSet", "@id": stem, "name": stem, "field": fields}
+
+
+def dataset_card(artifact: Artifact, *, url: str) -> str:
+    """README.md for a dataset repository: front matter as the hub reads it, then what a person wants to know.
+
+    Every value is written as JSON, which YAML reads as it stands, so that no name can break out of its line.
+    """
+    front = "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in _front(artifact).items())
+    lines = [
+        f"# {_inline(artifact.name)}",
+        description(artifact),
+        f"- Source: <{url}>",
+        f"- Fingerprint: `{artifact.fingerprint}`",
+        *([f"- Content (SHA-256): `{artifact.content_sha256}`"] if artifact.content_sha256 else []),
+        f"- Production energy: {_energy(artifact)}",
+        f"- May its outputs train other models: {_may_train(artifact)}",
+        "\n## What determines it\n",
+        "| setting | value |\n|---|---|",
+        *(f"| {_inline(name)} | {_inline(value)} |" for name, value in settings(artifact).items()),
+    ]
+    return f"---\n{front}\n---\n\n" + "\n".join(lines) + "\n"
+
+
+def _front(artifact: Artifact) -> dict[str, Any]:
+    rows = artifact.rows.count if artifact.rows else 0
+    values: dict[str, Any] = {
+        "pretty_name": artifact.name,
+        **_hub_licence(artifact),
+        "annotations_creators": ["machine-generated"],
+        "tags": ["distillation", artifact.kind.replace("_", "-"), "stagemeter"],
+    }
+    if artifact.dataset:
+        values["source_datasets"] = [artifact.dataset]
+    if rows:
+        values["size_categories"] = [next((words for limit, words in SIZES if rows < limit), "n>10M")]
+    if artifact.production_energy_j is not None:
+        values["production_energy_kwh"] = kwh(artifact.production_energy_j)
+    return values
+
+
+def _hub_licence(artifact: Artifact) -> dict[str, str]:
+    """The hub knows one id in small letters; anything else is `other` with name and link."""
+    single = artifact.licence and not any(term in artifact.licence for term in (" ", "LicenseRef-"))
+    if single:
+        return {"license": artifact.licence.lower()}
+    name = artifact.licence_name or artifact.licence or "unknown"
+    return {
+        "license": "other",
+        "license_name": name,
+        "license_link": artifact.licence_link or licence_address(artifact),
+    }
+
+
+def licence_address(artifact: Artifact) -> str:
+    """Where its licence can be read: a single SPDX licence's own page, a custom one's link, else the expression."""
+    if artifact.licence_link:
+        return artifact.licence_link
+    if artifact.licence and " " not in artifact.licence:
+        return f"https://spdx.org/licenses/{artifact.licence}.html"
+    return artifact.licence or "unknown"
+
+
+def description(artifact: Artifact) -> str:
+    """One or two sentences on what it is."""
+    what = artifact.get_kind_display().capitalize()
+    teacher = f" of the teacher {artifact.teacher}" if artifact.teacher else ""
+    dataset = f" over {artifact.dataset}" if artifact.dataset else ""
+    rows = f", {artifact.rows.count} rows" if artifact.rows else ""
+    return f"{what}{teacher}{dataset}{rows}. Production energy: {_energy(artifact)}."
+
+
+def settings(artifact: Artifact) -> dict[str, str]:
+    """Everything that determines it, by dotted name."""
+    return {name: str(value) for name, value in (flatten(artifact.identity) | dict(artifact.capture)).items()}
+
+
+def _energy(artifact: Artifact) -> str:
+    if artifact.production_energy_j is None:
+        return "not measured"
+    figure = f"{kwh(artifact.production_energy_j):.6g} kWh"
+    return f"{figure} ({basis(artifact)})"
+
+
+def basis(artifact: Artifact) -> str:
+    """What the production energy rests on."""
+    if artifact.simulated:
+        return "simulated"
+    if artifact.origin == "worker":
+        return "metered by its workers"
+    if artifact.evidence:
+        return f"the sum of {len(artifact.evidence)} uploaded records"
+    return (
+        f"stated, not measured here: {artifact.evidence_note}"
+        if artifact.evidence_note
+        else "stated, not measured here"
+    )
+
+
+def _may_train(artifact: Artifact) -> str:
+    return {True: "yes", False: "no", None: "not stated"}[artifact.may_train]
+
+
+def _inline(text: str) -> str:
+    """Text that stays in its line and its cell of Markdown."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,330 @@
+"""Artifacts: found by words and facets, their books, what other catalogues read, and registering by form."""
+
+import json
+import re
+
+import pytest
+import yaml
+from django.urls import reverse
+
+from frontend.lineage import Box, draw
+from registry.models import Artifact, Run
+from registry.selectors import artifact_search, books
+from registry.services import artifacts, rowsets
+from tests import scenes
+
+
+@pytest.fixture
+def several(study):
+    """Three artifacts of different teachers."""
+    rows = rowsets.of(["a"])
+    made = []
+    for name, teacher, licence, joules, size in [
+        ("OLMo-2 32B, top 100", "allenai/OLMo-2-0325-32B-SFT", "Apache-2.0", 300.0, 10),
+        ("Answers", "meta/llama-3.1-70b", "LicenseRef-llama", 100.0, None),
+        ("Small cache", "smollm2-135m-instruct", "Apache-2.0", None, 30),
+    ]:
+        made.append(
+            Artifact.objects.create(
+                project=study.project,
+                kind="logit_cache" if "ache" in name or "OLMo" in name else "synthetic_dataset",
+                name=name,
+                teacher=teacher,
+                licence=licence,
+                production_energy_j=joules,
+                bytes=size,
+                rows=rows,
+                status="ready",
+                fingerprint=f"{len(made)}abcdef0" + "0" * 56,
+                family="f" * 64,
+            )
+        )
+    return made
+
+
+def names(user, **asked):
+    return [row.name for row in artifact_search.search(user, asked).rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("olmo", ["OLMo-2 32B, top 100"]),
+        ("OLMO 32b", ["OLMo-2 32B, top 100"]),
+        ("sft", ["OLMo-2 32B, top 100"]),
+        ("apache", ["Small cache", "OLMo-2 32B, top 100"]),
+        ("logit cache", ["Small cache", "OLMo-2 32B, top 100"]),
+        ("llam", ["Answers"]),
+        ("1abcdef0", ["Answers"]),
+        ("olmo llama", []),
+        ("%", []),
+        ("' | !:* \\", []),
+        ("", ["Small cache", "Answers", "OLMo-2 32B, top 100"]),
+    ],
+)
+def test_words_find_what_has_a_word_beginning_with_each(several, member, text, found):
+    assert names(member, q=text) == found
+
+
+def test_a_stranger_finds_nothing_and_counts_nothing(several, stranger):
+    results = artifact_search.search(stranger, {})
+    assert (results.rows, [facet.values for facet in results.facets]) == ((), [()] * 6)
+
+
+def test_facets_count_what_the_other_filters_leave(several, member):
+    results = artifact_search.search(member, {"licence": "Apache-2.0"})
+    facets = {facet.name: {one.value: one.count for one in facet.values} for facet in results.facets}
+    assert facets["kind"] == {"logit_cache": 2}
+    assert facets["licence"] == {"Apache-2.0": 2, "LicenseRef-llama": 1}
+    assert len(results.rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("oldest", ["OLMo-2 32B, top 100", "Answers", "Small cache"]),
+        ("energy", ["OLMo-2 32B, top 100", "Answers"]),
+        ("size", ["Small cache", "OLMo-2 32B, top 100"]),
+        ("name", ["Answers", "OLMo-2 32B, top 100", "Small cache"]),
+    ],
+)
+def test_an_order_holds_over_pages_by_key(several, member, sort, order, monkeypatch):
+    monkeypatch.setattr(artifact_search, "PAGE", 1)
+    seen, after = [], ""
+    while True:
+        results = artifact_search.search(member, {"sort": sort, "after": after})
+        seen += [row.name for row in results.rows]
+        after = results.after
+        if not after:
+            break
+    assert seen == order
+
+
+@pytest.mark.parametrize(
+    "query", [{"sort": "luck"}, {"after": "x"}, {"after": "1~2"}, {"colour": "blue"}, {"kind": "\x00"}, {"q": "\x00"}]
+)
+def test_a_list_that_cannot_be_is_refused_with_a_sentence(client, member, several, query):
+    client.force_login(member)
+    answer = client.get(reverse("artifacts"), query)
+    assert answer.status_code == 400
+    assert 'role="alert"' in answer.content.decode()
+
+
+def test_the_list_keeps_its_choices_in_the_address(client, member, several):
+    client.force_login(member)
+    body = client.get(reverse("artifacts"), {"q": "cache", "kind": "logit_cache", "sort": "name"}).content.decode()
+    assert 'name="kind" value="logit_cache"' in body
+    assert "?q=cache&amp;sort=name" in body, "the facet is taken back and the rest stays"
+    assert "licence=Apache-2.0" in body
+
+
+@pytest.fixture
+def scene(study):
+    return scenes.distilled_study(study)
+
+
+@pytest.fixture
+def cache(scene) -> Artifact:
+    return Artifact.objects.get(kind="logit_cache")
+
+
+def page(client, user, artifact):
+    client.force_login(user)
+    return client.get(reverse("artifact", args=[artifact.pk]))
+
+
+def test_the_books_fall_with_each_finished_run(client, member, cache):
+    detail = page(client, member, cache).context["detail"]
+    assert [(point.uses, point.energy_j) for point in detail.per_use] == [(1, 9000.0), (2, 4500.0)]
+    assert detail.spared_j == 9000.0 * (detail.finished_uses - 1)
+
+
+def test_break_even_stands_beside_the_uses_for_each_size_with_a_baseline(client, member, cache):
+    answer = page(client, member, cache)
+    pairs = {pair.distilled.student: pair.result.count for _, pair in answer.context["detail"].break_evens}
+    # The distilled students' training takes 800 J less than their baselines': 9000 / 800 → 12.
+    assert pairs == {"12 layers": 12, "20 layers": 12}
+    assert "N*" in answer.content.decode()
+
+
+def test_production_energy_is_shown_by_attempt_and_a_hole_is_no_total(study):
+    run = scenes.add_run(study, "kd")
+    artifact = scenes.add_artifact(run, energy_j=None)
+    records = [scenes.add_stage(run, "logit_caching", energy, artifact=artifact) for energy in (100.0, None)]
+    assert [(one.number, one.energy_j, one.records) for one in books.attempts(records)] == [
+        (None, 100.0, 1),
+        (None, None, 1),
+    ]
+
+
+def test_the_lineage_is_drawn_and_readable_as_a_list(client, member, cache, scene):
+    students = {}
+    for name in ("kd 12 layers", "kd 20 layers"):
+        students[name] = scenes.add_artifact(scene[name], "student")
+    answer = page(client, member, cache)
+    body = answer.content.decode()
+    boxes = [placed.box for placed in answer.context["drawing"].boxes]
+    assert [box.kind for box in boxes] == ["teacher", "logit cache", "run", "run", "student", "student"]
+    assert len(answer.context["drawing"].paths) == 1 + 2 + 2
+    assert "<svg" in body
+    for student in students.values():
+        assert f'href="{student.get_absolute_url()}"' in body
+
+
+def test_a_drawing_stands_columns_beside_each_other_without_overlap():
+    columns = [[Box(key=f"{c}{r}", kind="k", label="x" * 99) for r in range(n)] for c, n in enumerate((2, 0, 1, 3))]
+    drawing = draw(columns, [("00", "20"), ("20", "31"), ("nobody", "20")])
+    places = [(placed.x, placed.y) for placed in drawing.boxes]
+    assert len(set(places)) == len(places) == 6
+    assert len({x for x, _ in places}) == 3
+    assert len(drawing.paths) == 2
+    assert all(len(placed.text) <= 26 for placed in drawing.boxes)
+    assert draw([], []).boxes == ()
+
+
+def answers_of(study, **changes) -> Artifact:
+    """A synthetic dataset that is not published yet, so that its files may still come."""
+    identity = {"teacher": {"id": "big", "revision": "main"}, "decoding": {"seed": 0}}
+    values = {"kind": "synthetic_dataset", "name": "Answers", "licence": "Apache-2.0", "status": "ready"}
+    values |= {"identity": identity, "fingerprint": "f" * 64, "family": "e" * 64, "rows": rowsets.of(["a"])}
+    return Artifact.objects.create(project=study.project, **(values | changes))
+
+
+def stored(artifact, tmp_path, settings):
+    settings.ARTIFACT_URL = f"file://{tmp_path / 'store'}"
+    folder = tmp_path / "out"
+    folder.mkdir()
+    line = {"prompt_digest": "d", "prompt": "p", "text": "t", "ids": [1], "finished": True}
+    (folder / "answers.jsonl").write_text(json.dumps(line) + "\n")
+    artifacts.store(artifact=artifact, folder=folder, meta={}, row_digests=["a"])
+    return artifact
+
+
+def test_the_croissant_on_the_page_is_the_file_and_keeps_its_rules(client, member, study, tmp_path, settings):
+    answers = stored(answers_of(study, name="</script><b>&"), tmp_path, settings)
+    body = page(client, member, answers).content.decode()
+    embedded = re.search(r'<script type="application/ld\+json">(.*?)</script>', body, re.S)[1]
+    document = json.loads(embedded)
+    assert document == client.get(reverse("artifact_croissant", args=[answers.pk])).json()
+    assert document["name"] == "</script><b>&"
+    assert (document["@type"], document["conformsTo"]) == ("sc:Dataset", "http://mlcommons.org/croissant/1.0")
+    (file,) = document["distribution"]
+    assert {"@id", "name", "contentUrl", "encodingFormat", "sha256"} <= file.keys()
+    assert re.fullmatch(r"[0-9a-f]{64}", file["sha256"])
+    (records,) = document["recordSet"]
+    for field in records["field"]:
+        assert field["source"]["fileObject"]["@id"] == file["@id"]
+        assert field["dataType"] in ("sc:Text", "sc:Boolean")
+    assert document["license"] == "https://spdx.org/licenses/Apache-2.0.html"
+    assert all(document[name] for name in ("description", "url", "version", "datePublished", "citeAs", "creator"))
+
+
+def test_the_dataset_card_has_front_matter_that_yaml_reads_as_it_was(client, member, study):
+    name = 'Answers: "x"\n---\nlicense: gpl | y'
+    answers = answers_of(study, name=name, licence="Apache-2.0 AND ODC-By-1.0")
+    client.force_login(member)
+    answer = client.get(reverse("artifact_card", args=[answers.pk]))
+    _, front, text = answer.content.decode().split("---\n", 2)
+    values = yaml.safe_load(front)
+    assert values["pretty_name"] == name
+    assert (values["license"], values["license_name"]) == ("other", "Apache-2.0 AND ODC-By-1.0")
+    assert values["annotations_creators"] == ["machine-generated"]
+    assert "teacher.id" in text
+
+
+def test_exports_of_a_private_artifact_are_404_for_a_stranger(client, stranger, cache):
+    client.force_login(stranger)
+    for name in ("artifact_croissant", "artifact_card"):
+        assert client.get(reverse(name, args=[cache.pk])).status_code == 404
+    for name in ("artifact_share", "artifact_narrow"):
+        assert client.post(reverse(name, args=[cache.pk])).status_code == 404
+
+
+def test_the_snippet_fetches_and_checks_each_file(client, member, study, tmp_path, settings):
+    answers = stored(answers_of(study), tmp_path, settings)
+    snippet = page(client, member, answers).context["snippet"]
+    assert f"/api/v1/artifacts/{answers.pk}/files/answers.jsonl" in snippet
+    assert f"{answers.manifest[0]['sha256']}  answers.jsonl' | sha256sum --check" in snippet
+
+
+def test_only_a_maintainer_is_shown_the_curator_s_forms_and_may_use_them(client, member, owner, cache):
+    assert 'id="curate"' not in page(client, member, cache).content.decode()
+    client.post(reverse("artifact_share", args=[cache.pk]), {"sharing": "shared"})
+    cache.refresh_from_db()
+    assert cache.sharing == "project"
+    assert 'id="curate"' in page(client, owner, cache).content.decode()
+    client.post(reverse("artifact_share", args=[cache.pk]), {"sharing": "shared"})
+    values = {"licence": "Apache-2.0 AND CC-BY-NC-4.0", "note": "the rows are non-commercial", "may_train": "no"}
+    body = client.post(reverse("artifact_narrow", args=[cache.pk]), values, follow=True).content.decode()
+    cache.refresh_from_db()
+    assert (cache.licence, cache.may_train, cache.sharing) == (values["licence"], False, "project")
+    assert "the rows are non-commercial" in body
+
+
+FORM = {
+    "kind": "logit_cache",
+    "name": "From our cluster",
+    "request": json.dumps({"identity": {"teacher": {"id": "big"}}, "capture": {"k": 10}, "row_digests": ["a", "b"]}),
+    "energy_kwh": "2.5",
+    "evidence_note": "read off the job log",
+    "licence": "Apache-2.0",
+}
+
+
+def registered(client, user, project, **changes):
+    client.force_login(user)
+    return client.post(reverse("artifact_register"), FORM | {"project": project.slug} | changes)
+
+
+def test_registering_by_form_leads_to_the_artifact_with_its_statement(client, member, project):
+    answer = registered(client, member, project)
+    artifact = Artifact.objects.get()
+    assert answer.url == artifact.get_absolute_url()
+    assert (artifact.production_energy_j, artifact.row_digests) == (9e6, ["a", "b"])
+    body = client.get(answer.url).content.decode()
+    assert "not measured here" in body
+    assert "read off the job log" in body
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evidence_note": ""}, "say where the figure comes from"),
+        ({"request": "{"}, "cannot be read"),
+        ({"request": "[]"}, "Give one JSON object"),
+        ({"request": '{"identity": {"teacher": {"id": "t"}}, "colour": 1}'}, "Give one JSON object"),
+        ({"evidence": "no-such-record"}, "no-such-record"),
+        ({"licence": "beer"}, "no SPDX licence expression"),
+        ({"energy_kwh": "-1"}, "greater than or equal to 0"),
+        ({"kind": "student"}, "not one of the available choices"),
+    ],
+)
+def test_a_registration_that_does_not_fit_is_refused_beside_its_field(client, member, project, changes, words):
+    answer = registered(client, member, project, **changes)
+    assert answer.status_code == 400
+    assert words in answer.content.decode()
+    assert not Artifact.objects.exists()
+
+
+def test_registering_what_is_there_already_points_to_it(client, member, project):
+    registered(client, member, project)
+    answer = registered(client, member, project, name="Again")
+    assert "answers this request already" in answer.content.decode()
+    assert Artifact.objects.count() == 1
+
+
+def test_a_viewer_of_another_project_cannot_register_there(client, stranger, project):
+    assert registered(client, stranger, project).status_code == 400
+    assert not Artifact.objects.exists()
+
+
+def test_a_page_of_an_artifact_takes_the_same_number_of_queries_for_any_number_of_uses(
+    client, member, study, cache, django_assert_max_num_queries
+):
+    reference = Run.objects.get(pipeline="teacher_reference")
+    for seed in range(5):
+        run = scenes.complete_run(study, "kd", reference, training_j=100.0, factor=0.5, seed=seed)
+        scenes.use_artifact(run, cache)
+    client.force_login(member)
+    with django_assert_max_num_queries(40):
+        client.get(reverse("artifact", args=[cache.pk]))
