@@ -4,7 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from registry.api.endpoint import Nothing
-from registry.api.views import artifacts, runs, scores, stages, studies, traces
+from registry.api.views import artifacts, runs, scores, stages, studies, sweeps, traces, versions
 
 app_name = "api"
 
@@ -14,6 +14,8 @@ v1: list[URLPattern | URLResolver] = [
     path("studies/<slug:slug>/frontier/", studies.FrontierView.as_view(), name="frontier"),
     path("runs/", runs.RunsView.as_view(), name="runs"),
     path("runs/plan/", runs.PlanView.as_view(), name="plan"),
+    path("runs/sweep/", sweeps.SweepsView.as_view(), name="sweep"),
+    path("runs/sweep/plan/", sweeps.SweepPlanView.as_view(), name="sweep-plan"),
     path("runs/upload/", runs.UploadView.as_view(), name="upload"),
     path("runs/<uuid:id>/", runs.RunView.as_view(), name="run"),
     path("runs/<uuid:id>/cancel/", runs.CancelView.as_view(), name="cancel"),
@@ -25,6 +27,15 @@ v1: list[URLPattern | URLResolver] = [
     path("artifacts/<uuid:id>/", artifacts.ArtifactView.as_view(), name="artifact"),
     path("artifacts/<uuid:id>/sharing/", artifacts.SharingView.as_view(), name="artifact-sharing"),
     path("artifacts/<uuid:id>/licence/", artifacts.LicenceView.as_view(), name="artifact-licence"),
+    path("artifacts/<uuid:id>/withdraw/", versions.WithdrawView.as_view(), name="withdraw"),
+    path("artifacts/<uuid:id>/supersede/", versions.SupersedeView.as_view(), name="supersede"),
+    path("artifacts/<uuid:id>/aliases/", versions.AliasesView.as_view(), name="aliases"),
+    path("artifacts/<uuid:id>/aliases/<str:alias>/", versions.AliasView.as_view(), name="alias"),
+    path(
+        "artifacts/<slug:project>/<slug:handle>@<slug:reference>/",
+        versions.NamedArtifactView.as_view(),
+        name="artifact-by-name",
+    ),
     path("artifacts/<uuid:id>/files/<str:name>", artifacts.ArtifactFileView.as_view(), name="artifact-file"),
     path("factors/", studies.FactorsView.as_view(), name="factors"),
 ]

@@ -24,6 +24,9 @@ class Caller:
         raw = body if isinstance(body, bytes) else json.dumps(body)
         return _CLIENT.post(_address(path), raw, content_type="application/json", **self.headers, **headers)
 
+    def delete(self, path: str) -> Any:
+        return _CLIENT.delete(_address(path), **self.headers)
+
 
 def _address(path: str) -> str:
     return path if path.startswith(("/", "http")) else f"/api/v1/{path}"

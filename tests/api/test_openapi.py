@@ -59,6 +59,12 @@ EXAMPLES = {
 }
 
 
+def _registered(api, registration, teacher):
+    """One more artifact, by a teacher of its own."""
+    identity = {**registration["identity"], "teacher": {"id": teacher}}
+    return api.post("artifacts/", registration | {"identity": identity}).json()["id"]
+
+
 def test_every_example_of_a_request_is_taken(owner, study, call_as):
     from registry.services import studies
 
@@ -66,11 +72,18 @@ def test_every_example_of_a_request_is_taken(owner, study, call_as):
     studies.create_study(actor=owner, project=study.project, slug="tour", name="Tour", suite=["gsm8k"])
     text = json.dumps(EXAMPLES).replace("my-lab", study.project.slug)
     order = ["create_study", "upload_run", "register_artifact", "look_up_artifacts", "plan_run", "submit_run"]
+    order += ["plan_sweep", "submit_sweep"]
     examples = json.loads(text)
-    assert set(examples) == {*order, "book_stage_records", "book_scores"}
+    of_artifacts = {name: example for name, example in examples.items() if "/artifacts/{id}/" in example[0]}
+    assert set(examples) == {*order, *of_artifacts, "book_stage_records", "book_scores"}
     for name in order:
         path, body = examples[name]
         assert api.post(path, body).status_code in (200, 201), (name, api.post(path, body).content)
+    for path, body in of_artifacts.values():
+        registration = examples["register_artifact"][1]
+        made = [_registered(api, registration, f"{path} {n}") for n in range(2)]
+        response = api.post(path.replace("{id}", made[0]), body | ({"by": made[1]} if "by" in body else {}))
+        assert response.status_code == 200, (path, response.content)
     for name in ("book_stage_records", "book_scores"):
         path, body = examples[name]
         assert api.post(path, body | {"run_id": "kd-1b-seed0"}).status_code == 201, name

@@ -25,6 +25,9 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
     rows = serializers.SerializerMethodField()
     made_by_run = serializers.UUIDField(source="made_by_run_id", read_only=True, allow_null=True)
     production_missing = serializers.ListField(child=serializers.CharField(), read_only=True)
+    handle = serializers.CharField(read_only=True, help_text="handle@version is its name; empty until it is ready.")
+    made_again_of = serializers.UUIDField(source="made_again_of_id", read_only=True, allow_null=True)
+    superseded_by = serializers.UUIDField(source="superseded_by_id", read_only=True, allow_null=True)
     evidence = serializers.ListField(child=serializers.CharField(), read_only=True)
 
     class Meta:
@@ -34,6 +37,8 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
             "project",
             "kind",
             "name",
+            "handle",
+            "version",
             "status",
             "origin",
             "teacher",
@@ -57,6 +62,8 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
             "evidence_note",
             "made_by_run",
             "regenerate_reason",
+            "made_again_of",
+            "superseded_by",
             "simulated",
             "fingerprint",
             "family",
@@ -97,12 +104,13 @@ class ArtifactDetailSerializer(ArtifactSerializer):
     """An artifact with its rows, its files and the runs that used it, as far as you may see them."""
 
     row_digests = serializers.ListField(child=serializers.CharField(), read_only=True)
+    aliases = serializers.SlugRelatedField[Any](slug_field="alias", many=True, read_only=True)
     meta = serializers.DictField(read_only=True)
     files = serializers.SerializerMethodField()
     uses = serializers.SerializerMethodField()
 
     class Meta(ArtifactSerializer.Meta):
-        fields = [*ArtifactSerializer.Meta.fields, "row_digests", "meta", "files", "uses"]
+        fields = [*ArtifactSerializer.Meta.fields, "aliases", "row_digests", "meta", "files", "uses"]
         read_only_fields = fields
 
     @extend_schema_field(FileSerializer(many=True))

@@ -44,6 +44,10 @@ REGISTRATION: dict[str, Any] = {
     "licence": "Apache-2.0 AND ODC-By-1.0",
     "production_energy_j": 38160000.0,
 }
+NARROWER: dict[str, Any] = {
+    "licence": "Apache-2.0 AND ODC-By-1.0 AND CC-BY-NC-4.0",
+    "note": "The prompts come from a source that forbids commerce.",
+}
 SPEC: dict[str, Any] = {
     "pipeline": "kd",
     "teacher": {"id": "smollm2-135m-instruct"},
@@ -154,7 +158,12 @@ class SharingView(Endpoint):
     filter_backends = []
     scopes = {"POST": ("upload",)}
 
-    @extend_schema(operation_id="share_artifact", request=SharingPayload, responses=ArtifactDetailSerializer)
+    @extend_schema(
+        operation_id="share_artifact",
+        request=SharingPayload,
+        responses=ArtifactDetailSerializer,
+        examples=[OpenApiExample("Let others know of it", value={"sharing": "request"}, request_only=True)],
+    )
     @once
     def post(self, request: Request, id: UUID) -> Response:
         """Publish it to every project (`shared`), let others know that it exists (`request`), or keep it (`project`).
@@ -176,7 +185,12 @@ class LicenceView(Endpoint):
     filter_backends = []
     scopes = {"POST": ("upload",)}
 
-    @extend_schema(operation_id="narrow_licence", request=LicencePayload, responses=ArtifactDetailSerializer)
+    @extend_schema(
+        operation_id="narrow_licence",
+        request=LicencePayload,
+        responses=ArtifactDetailSerializer,
+        examples=[OpenApiExample("Not for commerce", value=NARROWER, request_only=True)],
+    )
     @once
     def post(self, request: Request, id: UUID) -> Response:
         """State a stricter licence, or the first where none is known, with a note. Needs a maintainer."""
