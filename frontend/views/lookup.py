@@ -17,7 +17,17 @@ from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import fingerprint
 from registry.accounting.plan import artifact_request
 from registry.accounting.presets import PRESETS
-from registry.accounting.reuse import MAKING, ArtifactRequest, Candidate, NearMiss, covers, near_misses, normalised
+from registry.accounting.reuse import (
+    MAKING,
+    ArtifactRequest,
+    Candidate,
+    Decision,
+    NearMiss,
+    covers,
+    decide,
+    near_misses,
+    normalised,
+)
 from registry.accounting.spec import RunSpec, SpecError
 from registry.accounting.stages import OUTPUT_OF_STAGE, PIPELINES, STAGES_OF_PIPELINE, TEACHER_ARTIFACTS
 from registry.models import Artifact, Project, Study, User
@@ -36,11 +46,13 @@ class Matches:
     covering: list[Candidate]
     making: list[Candidate]
     near: tuple[NearMiss, ...]
+    elsewhere: tuple[reuse.Elsewhere, ...]
+    decision: Decision
 
     @property
     def nothing(self) -> bool:
         """Whether nobody has anything of the kind."""
-        return not (self.exact or self.covering or self.making or self.near)
+        return not (self.exact or self.covering or self.making or self.near or self.elsewhere)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -112,7 +124,8 @@ def _of_request(document: dict[str, Any]) -> ArtifactRequest:
 
 
 def _matches(wanted: ArtifactRequest, project: Project, user: Any) -> Matches:
-    candidates = reuse.candidates(wanted, project, user if isinstance(user, User) else None)
+    found = reuse.find(wanted, project, user if isinstance(user, User) else None)
+    candidates = found.candidates
     serving = [candidate for candidate in candidates if not covers(candidate.request, wanted)]
     same = normalised(wanted)
     ready = [candidate for candidate in serving if candidate.status != MAKING]
@@ -124,6 +137,8 @@ def _matches(wanted: ArtifactRequest, project: Project, user: Any) -> Matches:
         covering=[candidate for candidate in ready if candidate not in exact],
         making=[candidate for candidate in serving if candidate.status == MAKING],
         near=near_misses(wanted, candidates),
+        elsewhere=found.elsewhere,
+        decision=decide(wanted, candidates),
     )
 
 

@@ -9,10 +9,11 @@ from django.urls import reverse
 from frontend.views.uploads import EXAMPLE
 from registry.accounting.plan import artifact_request
 from registry.accounting.presets import paper, tour
-from registry.models import Run, Stage
+from registry.models import Membership, Run, Stage
 from registry.selectors import studies as selectors
-from registry.services import artifacts, studies
+from registry.services import artifacts, licences, studies
 from registry.workloads import catalogue
+from tests import scenes
 from tests.conftest import make_record
 
 pytestmark = pytest.mark.django_db
@@ -201,3 +202,34 @@ def test_half_a_surrogate_pair_in_an_upload_is_refused_with_a_sentence(client, m
     answer = client.post(reverse("upload"), {"text": '{"study": "\\ud800", "run": {}}'})
     assert answer.status_code == 400
     assert "surrogate" in answer.content.decode()
+
+
+def test_the_page_gives_the_same_decision_as_rest(client, member, study, token_for):
+    cache = scenes.add_artifact(scenes.add_run(study))
+    asked = {"kind": cache.kind, "identity": cache.identity, "capture": cache.capture, "row_digests": ["a", "c"]}
+    client.force_login(member)
+    page = client.post(reverse("lookup"), {"study": study.slug, "text": json.dumps(asked)})
+    client.logout()
+    rest = client.post(
+        "/api/v1/artifacts/lookup/",
+        json.dumps(asked | {"study": study.slug}),
+        content_type="application/json",
+        **token_for(member),
+    ).json()
+    decision = page.context["found"][0].decision
+    assert rest["decision"]["reason"] == decision.reason
+    assert (decision.action, rest["decision"]["action"]) == ("cut", "cut")
+    assert decision.reason in page.content.decode()
+
+
+def test_the_page_says_that_one_may_be_asked_for(client, owner, stranger, study):
+    cache = scenes.add_artifact(scenes.add_run(study))
+    licences.share(actor=owner, artifact=cache, sharing="request")
+    own = studies.ensure_project(slug="own-lab", name="Own", public=False)
+    Membership.objects.create(project=own, user=stranger, role=Membership.Role.SUBMITTER)
+    theirs = studies.create_study(actor=None, project=own, slug="own-study", name="Own study", suite=["x"])
+    asked = {"kind": cache.kind, "identity": cache.identity, "capture": cache.capture, "row_digests": ["a"]}
+    client.force_login(stranger)
+    body = client.post(reverse("lookup"), {"study": theirs.slug, "text": json.dumps(asked)}).content.decode()
+    assert "ask its maintainers to publish it" in body
+    assert str(cache.pk) not in body
