@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from stagemeter.cpu_energy import cpu_energy
+from stagemeter.cpu_energy import cpu_energy, cpu_facts
 from stagemeter.energy import Energy, Window
 from stagemeter.integrate import DISAGREEMENT, Coverage, DeviceFold, Sampling
 from stagemeter.records import TOKEN_KINDS, StageRecord
@@ -182,15 +182,12 @@ def _meter(measured: Measured, start: dict[str, Any]) -> dict[str, Any]:
     """Versions and constants behind the figures."""
     log = measured.log
     ticks = {device["uuid"]: tick for device, _, tick in measured.devices if tick is not None}
-    facts: dict[str, Any] = next((header["cpu"] for header in reversed(log.cpu_headers) if header["cpu"]), {})
-    rapl = log.headers[0]["rapl"] if log.headers else {}
     return {
         "stagemeter": start["stagemeter"],
         "disagreement_threshold": DISAGREEMENT,
         "samplers": len(log.headers),
         **({"counter_tick_s": ticks} if ticks else {}),
-        **({"rapl": rapl} if rapl else {}),
-        **facts,
+        **cpu_facts(log, measured.cpu),
     }
 
 
@@ -206,8 +203,9 @@ def _prefixed(devices: Sequence[tuple[dict[str, Any], Energy, float | None]]) ->
 def _flags(measured: Measured) -> list[dict[str, str]]:
     """Remarks on the record as a whole."""
     log, quality = measured.log, measured.sampling
-    remarks = [remark for header in [*log.headers[-1:], *log.cpu_headers[-1:]] for remark in header["flags"]]
+    remarks = [remark for header in log.headers[-1:] for remark in header["flags"]]
     remarks += measured.cpu.flags
+    remarks += [remark for remark in measured.ram.flags if remark not in measured.cpu.flags]
     if not log.headers:
         remarks.append(flag("no_samples", "the sampler left no log; nothing was measured"))
     if len(log.headers) > 1:

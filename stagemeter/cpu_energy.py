@@ -116,7 +116,7 @@ def cpu_facts(log: SampleLog, cpu: Energy) -> dict[str, Any]:
     """Versions and constants behind the figures, for the record's `meter`."""
     facts: dict[str, Any] = dict(_codecarbon(log))
     rapl = _rapl_header(log)
-    if rapl.get("zones"):
+    if rapl.get("zones") or rapl.get("unreadable"):
         facts["rapl"] = rapl
     if cpu.method == "rapl":
         facts["cpu_attribution"] = "share of the machine's busy CPU time, of what the packages drew at rest too"
@@ -189,7 +189,7 @@ class Estimate:
             return Energy(value_j=None, flags=[flag("ram_unmeasured", f"RAM energy was not estimated: {missing}")])
         value = self._curve(window, self._added_ram).over(window)
         text = "RAM energy is CodeCarbon's estimate from the stage's resident memory"
-        return Energy(value_j=value, method="codecarbon_process", flags=[flag("estimated", text)])
+        return Energy(value_j=value, method="codecarbon_process", flags=[flag("estimated", text), *self._failures])
 
     def _missing(self, window: Window, *, known: bool) -> str:
         """Why there is no figure; empty if there is one."""

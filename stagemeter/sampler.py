@@ -38,7 +38,7 @@ import psutil
 
 from stagemeter.samplelog import LOG_NAME
 from stagemeter.sensors import GpuSensor, Reading, flag
-from stagemeter.sensors.rapl import RaplSensor, open_rapl
+from stagemeter.sensors.rapl import RaplSensor, open_rapl, rapl_facts
 from stagemeter.sensors.tree import ProcessTree
 
 SLOW_PERIOD_S = 1.0  # of what changes slowly: the process tree, RAPL
@@ -277,7 +277,7 @@ def header(gpu: GpuSensor | None, rapl: RaplSensor | None, *, period_s: float, e
         "period_s": period_s,
         "gpu_expected": expected,
         "devices": [device.to_dict() for device in gpu.devices] if gpu else [],
-        "rapl": rapl.facts if rapl else {},
+        "rapl": rapl.facts if rapl else rapl_facts(),
         "simulated": simulated,
     }
 

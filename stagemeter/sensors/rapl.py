@@ -53,9 +53,9 @@ class RaplSensor:
 
 
 def open_rapl() -> RaplSensor | None:
-    """The sensor, or `None` where no package can be read; `rapl_facts` says why."""
+    """The sensor, or `None` where no zone can be read; `rapl_facts` says why."""
     zones, facts = _look()
-    return RaplSensor(zones, facts) if any(zone.kind == "package" for zone in zones) else None
+    return RaplSensor(zones, facts) if zones else None
 
 
 def rapl_facts() -> dict[str, Any]:
