@@ -6,7 +6,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from registry.workloads.rows import WorkloadError
 from stagemeter import Meter, StageRecord, prerun, spool
 from stagemeter import environment as environments
 from stagemeter.errors import MeterError
+from workers import traces
 from workers.reporting import Heartbeat, JobLost, MeterReport
 from workers.stages import stage
 from workers.stages.contract import StageConfig, StageOutput
-from workers.traces import power_curve
 
 logger = logging.getLogger(__name__)
 
@@ -61,9 +61,10 @@ def execute(job_id: uuid.UUID) -> None:
         logger.exception("job %s failed", ticket.job_id)
         jobs.fail(ticket=ticket, record=_record(meter), error=f"{type(error).__name__}: {error}"[:1000], again=True)
     else:
-        jobs.finish(ticket=ticket, record=_with_curve(meter.record), result=_result(output), host=host)
+        jobs.finish(ticket=ticket, record=meter.record, result=_result(output), host=host)
         _clear(ticket)
-    spool.mark_sent(settings.SPOOL_DIR, meter.record_id)
+    if traces.keep(meter.record_id):
+        spool.mark_sent(settings.SPOOL_DIR, meter.record_id)
 
 
 def worker_name() -> str:
@@ -139,12 +140,6 @@ def _result(output: StageOutput) -> Result:
 def _record(meter: Meter) -> StageRecord | None:
     """What was measured of an attempt that failed; `None` if its metering never began."""
     try:
-        return _with_curve(meter.record)
+        return meter.record
     except MeterError:
         return None
-
-
-def _with_curve(record: StageRecord) -> StageRecord:
-    """The record with its power curve beside it, for the run's page."""
-    curve = power_curve(spool.power_log(settings.SPOOL_DIR, record.record_id))
-    return replace(record, extra={**record.extra, "power_curve": curve})

@@ -1,4 +1,4 @@
-"""No measurement is lost: what the spool holds and the ledger doesn't is booked."""
+"""No measurement is lost: what the spool holds and the ledger doesn't is booked, its power trace with it."""
 
 import logging
 import uuid
@@ -10,6 +10,7 @@ from registry.services.errors import ServiceError
 from stagemeter import spool
 from stagemeter.errors import SpoolError
 from stagemeter.records import StageRecord
+from workers import traces
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ def _book(record: StageRecord) -> bool:
     except ServiceError:
         logger.exception("record %s stays in the spool: the ledger refused it", record.record_id)
         return False
-    spool.mark_sent(settings.SPOOL_DIR, record.record_id)
+    if traces.keep(record.record_id):
+        spool.mark_sent(settings.SPOOL_DIR, record.record_id)
     if not booked:
         logger.error("record %s names no attempt of this registry; its files stay in the spool", record.record_id)
     return booked

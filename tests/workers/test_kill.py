@@ -94,6 +94,7 @@ def test_a_worker_killed_in_training_loses_no_energy_and_the_run_finishes(study,
     records = [attempt.stages.get() for attempt in attempts]
     assert [record.status for record in records] == ["lost", "completed"]
     assert all(record.energy_j > 0 and record.gpu_energy_j is None for record in records)
+    assert all("cpu" in {line["component"] for line in record.trace.lines} for record in records)
     run.summary.refresh_from_db()
     assert run.summary.student_energy_j == pytest.approx(sum(record.energy_j for record in records))
     assert run.summary.lost_energy_j == pytest.approx(records[0].energy_j)
