@@ -17,12 +17,13 @@ from stagemeter.errors import ClientError, RecordError, Refused, StagemeterError
 from stagemeter.records import TOKEN_KINDS, StageRecord, total_energy
 
 if TYPE_CHECKING:
+    from stagemeter.baseline import Baseline
     from stagemeter.client import Client
 
 OK, FOUND_FAULTS, USAGE, NOT_METERED, REFUSED, UNREACHABLE = range(6)
 EXIT_CODES = """exit codes:
   0  done
-  1  a check failed (doctor), or some records were refused (upload)
+  1  a check failed, metering above all (doctor), or some records were refused (upload)
   2  the command line or an input file is wrong
   3  metering could not begin, or a record could not be kept
   4  the server refused
@@ -86,13 +87,14 @@ def parser() -> argparse.ArgumentParser:
     upload.add_argument("--project", help="slug of the project, where the study does not say it")
     _server(upload).set_defaults(command=upload_command)
 
-    doctor = commands.add_parser("doctor", help="say whether this host can be metered")
+    doctor = commands.add_parser(
+        "doctor", help="say whether this host can be metered", epilog=EXIT_CODES, formatter_class=described
+    )
     doctor.add_argument("--json", action="store_true")
-    doctor.set_defaults(command=doctor_command)
+    _prerun(doctor, seconds=3.0, burn_in=1.5).set_defaults(command=doctor_command)
 
-    prerun = commands.add_parser("prerun", help="meter this host doing nothing")
-    prerun.add_argument("--seconds", type=float, default=30.0)
-    prerun.set_defaults(command=prerun_command)
+    prerun = commands.add_parser("prerun", help="take this host's idle power, for net energy, and check its sensors")
+    _prerun(prerun, seconds=30.0, burn_in=3.0).set_defaults(command=prerun_command)
 
     for name, text, command in (
         ("lookup", "ask who has already made a teacher artifact", lookup_command),
@@ -108,6 +110,13 @@ def parser() -> argparse.ArgumentParser:
     for added in commands.choices.values():
         added.add_argument("--spool", type=Path, help="default $STAGEMETER_SPOOL")
     return top
+
+
+def _prerun(added: argparse.ArgumentParser, *, seconds: float, burn_in: float) -> argparse.ArgumentParser:
+    added.add_argument("--seconds", type=float, default=seconds, help=f"at rest (default {seconds:g})")
+    added.add_argument("--burn-in", type=float, default=burn_in, help=f"seconds under load (default {burn_in:g})")
+    added.add_argument("--gpu-load", action="store_true", help="load the GPUs too, with torch")
+    return added
 
 
 def _server(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -225,35 +234,61 @@ def _records_in(path: Path) -> list[StageRecord]:
 
 
 def doctor_command(options: argparse.Namespace) -> int:
-    """`stagemeter doctor`: the checks, and two seconds of metering as the proof."""
-    from stagemeter import environment
-    from stagemeter.prerun import Check, run, self_check
+    """`stagemeter doctor`: the checks, and a short prerun as the proof, of which nothing is kept."""
+    from stagemeter import baseline, environment, prerun
+    from stagemeter.checks import Check
     from stagemeter.spool import default_spool
 
     folder = options.spool or default_spool()
-    checks = self_check(folder)
+    stored = {kind: _stored(found) for kind, found in baseline.stored(folder).items()}
+    found: dict[str, Any] = {}
     try:
-        record = run(2.0, spool_dir=folder)
+        how = {"burn_in_s": options.burn_in, "gpu_load": options.gpu_load}
+        record = prerun.examine(options.seconds, spool_dir=folder, **how)
     except StagemeterError as error:
-        checks.append(Check("metering", False, str(error)))
+        from stagemeter import checks
+
+        found["checks"] = [asdict(check) for check in [*checks.before(folder), Check("metering", False, str(error))]]
     else:
         shutil.rmtree(folder / record.record_id)  # a proof, not a measurement to keep
-        total, missing = total_energy(record)
-        said = f"{total / record.duration_s:.1f} W at rest" if total is not None else f"no {', '.join(missing)} figure"
-        checks.append(Check("metering", total is not None, f"2 s were sampled: {said}"))
+        found = {name: record.extra[name] for name in ("checks", "baseline", "parts_w", "burn_in")}
+        found["idle_power_w"] = record.idle_power_w
     if options.json:
-        print(json.dumps({"checks": [asdict(c) for c in checks], "environment": environment.collect()}, indent=2))
+        print(json.dumps({**found, "stored": stored, "environment": environment.collect()}, indent=2))
     else:
-        for check in checks:
-            print(f"{ {True: 'ok', False: 'FAULT', None: '-'}[check.ok]:6}{check.name:10}{check.message}")
-    return FOUND_FAULTS if any(check.ok is False for check in checks) else OK
+        print(_diagnosis(found["checks"], stored))
+    return FOUND_FAULTS if any(check["ok"] is False for check in found["checks"]) else OK
+
+
+def _stored(taken: "Baseline") -> dict[str, Any]:
+    from stagemeter import baseline
+
+    return {**asdict(taken), "idle_power_w": taken.power_w(list(taken.gpu_w)), "stale": baseline.why_stale(taken)}
+
+
+def _diagnosis(checks: list[dict[str, Any]], stored: dict[str, dict[str, Any]]) -> str:
+    """What `doctor` says to people."""
+    marks = {True: "ok", False: "FAULT", None: "-"}
+    lines = [f"{marks[check['ok']]:6}{check['name']:10}{check['message']}" for check in checks]
+    for kind, taken in stored.items():
+        watts = "unknown" if taken["idle_power_w"] is None else f"{taken['idle_power_w']:.1f} W"
+        state = taken["stale"] or "is used for net energy"
+        lines.append(
+            f"{'-' if taken['stale'] else 'ok':6}{'idle':10}{watts} {kind} on {taken['taken_at'][:16]} {state}"
+        )
+    if not stored:
+        lines.append(
+            f"{'-':6}{'idle':10}no idle baseline is kept of this host, so no net energy; run `stagemeter prerun`"
+        )
+    return "\n".join(lines)
 
 
 def prerun_command(options: argparse.Namespace) -> int:
-    """`stagemeter prerun`: the idle baseline, as a record in the spool."""
-    from stagemeter.prerun import run
+    """`stagemeter prerun`: the idle baseline, as a record in the spool and for the stages that follow."""
+    from stagemeter import prerun
 
-    record = run(options.seconds, spool_dir=options.spool)
+    how = {"burn_in_s": options.burn_in, "gpu_load": options.gpu_load, "spool_dir": options.spool}
+    record = prerun.run(options.seconds, **how)
     print(_summary(record), file=sys.stderr)
     print(json.dumps(record.to_dict(), indent=2))
     return OK

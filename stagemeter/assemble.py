@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from stagemeter.baseline import Idle, resolve
 from stagemeter.cpu_energy import cpu_energy, cpu_facts
 from stagemeter.energy import Energy, Window
 from stagemeter.integrate import DISAGREEMENT, Coverage, DeviceFold, Sampling
@@ -78,10 +79,11 @@ def assemble(
     gpu, cpu, ram = measured.gpu, measured.cpu, measured.ram
     quality = measured.sampling
     began = datetime.fromisoformat(start["started_at"])
-    idle = {"idle_power_w": _mean_power(measured)} if start["kind"] == "prerun" else {}
+    idle = _idle(start, measured, began)
     parts = {"parts": progress["parts"]} if progress.get("parts") else {}
     return StageRecord(
-        **{name: start[name] for name in _FROM_START} | idle,
+        **{name: start[name] for name in _FROM_START},
+        idle_power_w=idle.power_w,
         status=status,
         started_at=began,
         ended_at=began + timedelta(seconds=window.duration_s),
@@ -97,8 +99,8 @@ def assemble(
         longest_gap_s=quality.longest_gap_s,
         **{f"{kind}_tokens": tokens.get(kind) for kind in TOKEN_KINDS},
         devices=tuple(_device_entry(device, energy) for device, energy, _ in measured.devices),
-        meter=_meter(measured, start),
-        flags=(*flags, *_flags(measured), *_prefixed(measured.devices)),
+        meter=_meter(measured, start) | (idle.meter or {}),
+        flags=(*flags, *_flags(measured), *idle.flags, *_prefixed(measured.devices)),
         simulated=measured.log.simulated,
         extra={**start.get("extra", {}), **parts, **(extra or {})},
     )
@@ -118,16 +120,18 @@ _FROM_START = (
     "parent_id",
     "rank",
     "world_size",
-    "idle_power_w",
     "environment",
 )
 
 
-def _mean_power(measured: Measured) -> float | None:
-    """What the host drew at rest, over all components; `None` while one of them is not known."""
-    energies = [getattr(measured, component).value_j for component in _components(measured.log)]
-    total, seconds = _sum(energies), measured.window.duration_s
-    return total / seconds if total is not None and seconds else None
+def _idle(start: dict[str, Any], measured: Measured, began: datetime) -> Idle:
+    """The host's idle power: what the meter was told, else this host's baseline where that is comparable."""
+    if start["idle_power_w"] is not None:
+        return Idle(power_w=start["idle_power_w"])
+    methods = {"cpu": measured.cpu.method, "ram": measured.ram.method}
+    gpus = [device["uuid"] for device, _, _ in measured.devices]
+    kept = start.get("baseline", {})
+    return resolve(kept, began=began, gpus=gpus, methods=methods, simulated=measured.log.simulated)
 
 
 def _energy_fields(component: str, energy: Energy) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any, Self
 from uuid6 import uuid7
 
 import stagemeter
+from stagemeter import baseline, spool
 from stagemeter import environment as environments
-from stagemeter import spool
 from stagemeter.assemble import assemble
 from stagemeter.errors import MeterError, SpoolError
 from stagemeter.live import Live, LiveLog
@@ -38,7 +38,8 @@ class Meter:
 
     `environment=None` collects it here. `gpus` overrides `CUDA_VISIBLE_DEVICES` for the meter ("" meters none).
     `synchronize` is called at both edges, before the sample is taken: pass `torch.cuda.synchronize` where kernels
-    may still run. Raises `MeterError` on entering if sampling cannot begin. Once the block runs, trouble with
+    may still run. Without an `idle_power_w` that of this host's last prerun is used, where it is comparable. Raises
+    `MeterError` on entering if sampling cannot begin. Once the block runs, trouble with
     metering never stops it: it shows as flags in the record.
     """
 
@@ -110,6 +111,8 @@ class Meter:
             raise SpoolError(f"{self.folder} could not be made: {error}") from error
         self._facts["environment"] = dict(environments.collect() if self._environment is None else self._environment)
         self._facts["parent_id"] = _current.get()
+        if self._facts["idle_power_w"] is None and self._facts["kind"] != "prerun":
+            self._facts["baseline"] = baseline.for_start(self._spool_dir)
         sampler = shared_sampler(self._spool_dir, self._gpus) or SharedSampler(
             self.folder,
             period_s=self._facts["period_s"],
@@ -245,7 +248,7 @@ class Meter:
             spans.append((self._facts["t"], end))
         if self._sampler is not None:
             self._end(self._sampler)
-        self._record = assemble(
+        record = assemble(
             self._facts,
             self._spool_dir / self._facts["log"],
             end_t=end,
@@ -254,7 +257,12 @@ class Meter:
             extra=extra,
             flags=tuple(self._flags.values()),
         )
+        self._record = self._complete(record)
         spool.write_record(self._spool_dir, self._record)
+
+    def _complete(self, record: StageRecord) -> StageRecord:
+        """The record as it is kept: a prerun adds what it found."""
+        return record
 
     def _end(self, sampler: SharedSampler) -> None:
         """The stage's last edge. A sampler that died unseen is replaced, so that the counters are read once more."""

@@ -1,113 +1,206 @@
-"""What a host costs when it does nothing, and whether it can be metered: once per host, never part of a run.
+"""What a host draws at rest, and whether its sensors can be believed: once per host, never part of a run.
 
-The idle baseline is taken with the same sensors as a stage: GPUs at rest, the process-wise estimate of the CPU for
-a process that sleeps, and RAM. So a stage's net energy is its gross energy minus `idle_power_w` × duration, like for
-like.
+A prerun is metered like a stage, with the same sensors. The host rests first, which gives the idle baseline: mean
+power, and how steady it was over parts of the time. Then a short load shows whether the sensors see one. The baseline
+is kept on this host (`stagemeter.baseline`) and used for the net energy of the stages that follow.
 """
 
-import os
-import shutil
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from stagemeter import spool
-from stagemeter.errors import SpoolError
+from stagemeter import baseline, checks, spool
+from stagemeter.assemble import Measured, measure
+from stagemeter.baseline import Baseline
+from stagemeter.energy import Window
+from stagemeter.errors import MeterError
 from stagemeter.meter import Meter
 from stagemeter.records import StageRecord
-from stagemeter.sensors.nvml import gpu_nodes, open_nvml
-from stagemeter.sensors.ticks import tick_periods
+from stagemeter.samplelog import CPU_LOG_NAME
+from stagemeter.sampling import helper_environment
+from stagemeter.sensors import flag
 
-LITTLE_SPACE_BYTES = 100 * 2**20
-SLOW_SYNC_S = 1.0
+REST_S = 30.0
+BURN_IN_S = 3.0
+MOST_PARTS = 10  # into which the rest is cut to see how steady it was
+LEAST_PART_S = 1.0
+CODECARBON_WITHIN_S = 15.0
+BURN_IN_WITHIN_S = 120.0  # beyond its own seconds: loading torch takes a while
 
-
-@dataclass(frozen=True)
-class Check:
-    """One thing a host needs. `ok` is `None` for what is neither good nor bad."""
-
-    name: str
-    ok: bool | None
-    message: str
+Span = tuple[float, float]
 
 
 def run(
-    seconds: float = 30.0,
+    seconds: float = REST_S,
     *,
+    burn_in_s: float = BURN_IN_S,
+    gpu_load: bool = False,
     spool_dir: Path | str | None = None,
-    period_s: float = 0.5,
     environment: Mapping[str, Any] | None = None,
 ) -> StageRecord:
-    """Meter this host idling for `seconds`; a record of kind `prerun` with `idle_power_w` and the checks' results."""
+    """Take the idle baseline of this host over `seconds` at rest, and keep it; the record of kind `prerun`.
+
+    Its `idle_power_w` is that at rest, its energies are those of the whole. `extra` holds `baseline`, `parts_w` (the
+    power of parts of the rest), `burn_in` and `checks`. `gpu_load` loads the GPUs too in the burn-in, with torch.
+    """
     folder = Path(spool_dir) if spool_dir is not None else spool.default_spool()
-    checks = [asdict(check) for check in self_check(folder)]
-    with Meter(
-        "prerun", spool_dir=folder, period_s=period_s, environment=environment, extra={"checks": checks}
-    ) as meter:
-        time.sleep(seconds)
+    record = examine(seconds, burn_in_s=burn_in_s, gpu_load=gpu_load, spool_dir=folder, environment=environment)
+    taken = baseline_of(record)
+    if taken is not None:
+        baseline.save(folder, taken)
+    return record
+
+
+def examine(
+    seconds: float,
+    *,
+    burn_in_s: float,
+    gpu_load: bool = False,
+    spool_dir: Path,
+    environment: Mapping[str, Any] | None = None,
+) -> StageRecord:
+    """A prerun that nothing is kept of but its record. Raises `MeterError` if sampling cannot begin."""
+    if seconds <= 0 or burn_in_s < 0:
+        raise MeterError(f"a rest of {seconds:g} s and a burn-in of {burn_in_s:g} s; give a rest of more than 0 s")
+    before = checks.before(spool_dir)
+    meter = _Prerun(before, spool_dir=spool_dir, environment=environment)
+    with meter:
+        meter.rest(seconds)
+        if burn_in_s:
+            meter.burn_in(burn_in_s, gpu=gpu_load)
     return meter.record
 
 
-def self_check(spool_dir: Path) -> list[Check]:
-    """What can be said about this host without metering anything."""
-    return [_spool(spool_dir), _codecarbon(), _rapl(), *_gpus()]
+def baseline_of(record: StageRecord) -> Baseline | None:
+    """The baseline in a prerun's record; `None` where there is none."""
+    return Baseline.from_dict(record.extra.get("baseline"))
 
 
-def _spool(folder: Path) -> Check:
+class _Prerun(Meter):
+    """Meters a rest and a load, and puts what they show into the record."""
+
+    def __init__(
+        self, before: list[checks.Check], *, spool_dir: Path, environment: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__("prerun", spool_dir=spool_dir, environment=environment)
+        self._before = before
+        self._rest: Span | None = None
+        self._load: Span | None = None
+        self._burn_in: dict[str, Any] = {}
+
+    def rest(self, seconds: float) -> None:
+        """Do nothing, once CodeCarbon has been loaded: that is work, too."""
+        deadline = time.monotonic() + CODECARBON_WITHIN_S
+        path = self._spool_dir / self._facts["log"] / CPU_LOG_NAME
+        while time.monotonic() < deadline and not _has_read(path):
+            time.sleep(0.1)
+        began = self._edge("rest")
+        time.sleep(seconds)
+        self._rest = began, self._edge("rested")
+
+    def burn_in(self, seconds: float, *, gpu: bool) -> None:
+        """Load a core, and the GPUs if asked, from a process of its own."""
+        words = [sys.executable, "-m", "stagemeter.burn_in", str(seconds), *(["--gpu"] if gpu else [])]
+        began = self._edge("load")
+        try:
+            done = subprocess.run(
+                words,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=seconds + BURN_IN_WITHIN_S,
+                env=helper_environment(None),
+            )
+            self._burn_in = json.loads(done.stdout)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self._remark("burn_in_failed", f"the burn-in failed: {error}")
+        self._load = began, self._edge("loaded")
+
+    def _edge(self, name: str) -> float:
+        """A moment at which everything is read."""
+        if self._sampler is not None:
+            self._sampler.mark(name)
+        return time.monotonic()
+
+    def _complete(self, record: StageRecord) -> StageRecord:
+        """Add the baseline, how steady it was, and the checks."""
+        if self._rest is None:
+            return record
+        rest, whole = self._over(self._rest), self._over((self._rest[0], (self._load or self._rest)[1]))
+        parts_w = [_power(self._over(part)) for part in _parts(self._rest)]
+        known = [watts for watts in parts_w if watts is not None]
+        burnt = self._over(self._load) if self._load and self._burn_in else None
+        after = checks.after(whole, rest, burnt, self._burn_in)
+        taken = _baseline(record, rest, known)
+        idle_w = taken.power_w(list(taken.gpu_w))
+        extra = {
+            "baseline": asdict(taken),
+            "parts_w": parts_w,
+            "burn_in": self._burn_in,
+            "checks": [asdict(check) for check in [*self._before, *after, *_steadiness(taken)]],
+        }
+        flags = [] if taken.is_steady else [flag("baseline_unsteady", _steadiness(taken)[0].message)]
+        return replace(record, idle_power_w=idle_w, extra={**record.extra, **extra}, flags=(*record.flags, *flags))
+
+    def _over(self, span: Span) -> Measured:
+        folder = self._spool_dir / self._facts["log"]
+        return measure(folder, Window(start=span[0], end=span[1], period_s=self._facts["period_s"]))
+
+
+def _baseline(record: StageRecord, rest: Measured, parts_w: list[float]) -> Baseline:
+    seconds = rest.window.duration_s
+    spread_w = max(parts_w) - min(parts_w) if parts_w else 0.0
+    mean_w = sum(parts_w) / len(parts_w) if parts_w else 0.0
+    watts = {device["uuid"]: energy.value_j for device, energy, _ in rest.devices}
+    return Baseline(
+        record_id=record.record_id,
+        taken_at=datetime.now(UTC).isoformat(),
+        boot=baseline.boot_id(),
+        hardware=baseline.hardware_id(),
+        seconds=seconds,
+        gpu_w={uuid: joules / seconds for uuid, joules in watts.items() if joules is not None},
+        cpu_w=None if rest.cpu.value_j is None else rest.cpu.value_j / seconds,
+        ram_w=None if rest.ram.value_j is None else rest.ram.value_j / seconds,
+        cpu_method=rest.cpu.method,
+        ram_method=rest.ram.method,
+        spread=spread_w / mean_w if mean_w else 0.0,
+        spread_w=spread_w,
+        simulated=record.simulated,
+    )
+
+
+def _steadiness(taken: Baseline) -> list[checks.Check]:
+    if taken.is_steady:
+        text = f"power at rest was steady: it varied by {taken.spread_w:.1f} W ({100 * taken.spread:.1f} %)"
+        return [checks.Check("rest", True, text)]
+    text = f"power at rest varied by {taken.spread_w:.1f} W ({100 * taken.spread:.0f} %): the host was not at rest"
+    return [checks.Check("rest", None, text)]
+
+
+def _parts(span: Span) -> list[Span]:
+    count = max(min(int((span[1] - span[0]) / LEAST_PART_S), MOST_PARTS), 1)
+    length = (span[1] - span[0]) / count
+    return [(span[0] + i * length, span[0] + (i + 1) * length) for i in range(count)]
+
+
+def _power(measured: Measured) -> float | None:
+    """Watts over all components; `None` while one of them is not known."""
+    names = ("gpu", "cpu", "ram") if measured.log.gpu_expected else ("cpu", "ram")
+    values = [getattr(measured, name).value_j for name in names]
+    known = [value for value in values if value is not None]
+    return sum(known) / measured.window.duration_s if len(known) == len(values) else None
+
+
+def _has_read(path: Path) -> bool:
+    """Whether CodeCarbon has taken its first reading, or will take none."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
-        spool.write_json(folder / "check.json", {"checked": True})
-        took = time.monotonic() - began
-        (folder / "check.json").unlink()
-        free = shutil.disk_usage(folder).free
-    except (OSError, SpoolError) as error:
-        return Check("spool", False, f"{folder} cannot be written: {error}; name another with STAGEMETER_SPOOL")
-    if free < LITTLE_SPACE_BYTES:
-        return Check("spool", False, f"{folder} has {free / 2**20:.0f} MiB left")
-    if took > SLOW_SYNC_S:
-        return Check("spool", False, f"writing to {folder} takes {took:.1f} s; use a local disk")
-    return Check("spool", True, f"{folder} takes a record in {1000 * took:.0f} ms, {free / 2**30:.0f} GiB free")
-
-
-def _codecarbon() -> Check:
-    try:
-        version = metadata.version("codecarbon")
-    except metadata.PackageNotFoundError:
-        return Check(
-            "cpu",
-            False,
-            "codecarbon is not installed, so CPU and RAM cannot be metered; install stagemeter[codecarbon]",
-        )
-    return Check("cpu", True, f"CPU and RAM are metered by codecarbon {version} in process mode")
-
-
-def _rapl() -> Check:
-    counters = list(Path("/sys/class/powercap").glob("intel-rapl:*/energy_uj"))
-    if any(os.access(path, os.R_OK) for path in counters):
-        return Check("rapl", True, "RAPL can be read: CPU energy is measured, of the whole processor")
-    reason = "may not be read by this user" if counters else "is not offered by this host"
-    return Check("rapl", None, f"RAPL {reason}: CPU energy is estimated from CPU time")
-
-
-def _gpus() -> list[Check]:
-    sensor, reason = open_nvml(os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if sensor is None:
-        return [Check("gpu", False if gpu_nodes() else None, f"no GPU is metered: {reason}")]
-    ticks = tick_periods(sensor, 0.5)
-    checks = []
-    for device in sensor.devices:
-        tick = ticks.get(device.uuid)
-        if not device.has_counter:
-            text = "has no energy counter; sampled power is integrated"
-        elif tick is None:
-            text = "has an energy counter that was not seen to move in 0.5 s"
-        else:
-            text = f"has an energy counter that moves every {1000 * tick:.0f} ms"
-        checks.append(Check("gpu", device.has_counter or None, f"{device.name} ({device.uuid}) {text}"))
-        checks += [Check("gpu", None, f"{device.name}: {remark['message']}") for remark in device.flags]
-    sensor.close()
-    return checks
+        text = path.read_text()
+    except OSError:
+        return False
+    return '"kind":"sample"' in text or '"codecarbon_failed"' in text

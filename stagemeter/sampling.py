@@ -31,7 +31,7 @@ class SamplerProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=folder,  # nothing there can shadow a module
-                env=_environment(gpus),
+                env=helper_environment(gpus),
                 start_new_session=True,  # Ctrl-C is for the stage
             )
         try:
@@ -111,8 +111,8 @@ class SamplerProcess:
         return lines[-1] if lines else "the sampler said nothing"
 
 
-def _environment(gpus: str | None) -> dict[str, str]:
-    """The sampler finds this package where this process did, whatever its working directory."""
+def helper_environment(gpus: str | None) -> dict[str, str]:
+    """A helper process finds this package where this process did, whatever its working directory."""
     values = dict(os.environ)
     here = str(Path(__file__).parent.parent)
     values["PYTHONPATH"] = os.pathsep.join(filter(None, [here, values.get("PYTHONPATH")]))

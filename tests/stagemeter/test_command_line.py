@@ -78,26 +78,44 @@ def test_an_unknown_kind_without_a_role_is_refused_with_the_roles(spool_dir):
 
 
 def test_doctor_proves_that_this_host_can_be_metered(spool_dir):
-    done = run(spool_dir, "doctor", "--json")
+    done = run(spool_dir, "doctor", "--json", "--seconds", "1", "--burn-in", "0.4")
     assert done.returncode == 0, done.stdout
-    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    said = json.loads(done.stdout)
+    checks = {check["name"]: check for check in said["checks"]}
     assert checks["metering"]["ok"]
     assert checks["cpu"]["ok"]
+    assert said["baseline"]["ram_w"] == pytest.approx(10, rel=0.2)
+    assert said["burn_in"]["cpu_s"] > 0.1
+    assert said["stored"] == {}
     assert spool.pending(spool_dir) == []
 
 
-def test_doctor_sees_a_simulated_gpu_and_its_tick(spool_dir, gpu_host):
-    done = run(spool_dir, "doctor")
-    assert "moves every 1" in done.stdout
-    assert "Simulated H100" in done.stdout
+def test_doctor_finds_a_spool_that_cannot_be_written(spool_dir, tmp_path):
+    (tmp_path / "file").touch()
+    done = run(spool_dir, "doctor", STAGEMETER_SPOOL=str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert "FAULT spool" in done.stdout
+    assert "FAULT metering" in done.stdout
 
 
-def test_prerun_prints_a_record_with_the_idle_power(spool_dir):
-    done = run(spool_dir, "prerun", "--seconds", "1.2")
+def test_doctor_says_without_torch_that_no_gpu_was_loaded(spool_dir, tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    words = ["doctor", "--seconds", "0.5", "--burn-in", "0.2", "--gpu-load"]
+    done = run(spool_dir, *words, PYTHONPATH=path)
+    assert "no GPU was loaded: torch is not installed" in done.stdout
+    assert "no idle baseline is kept" in done.stdout
+
+
+def test_prerun_prints_its_record_and_keeps_the_idle_power_for_net_energy(spool_dir):
+    done = run(spool_dir, "prerun", "--seconds", "1.2", "--burn-in", "0")
     record = json.loads(done.stdout)
     assert (record["kind"], record["role"]) == ("prerun", "prerun")
     assert record["idle_power_w"] == pytest.approx(10, abs=3)  # RAM alone: a sleeping process costs no CPU time
     assert {check["name"] for check in record["extra"]["checks"]} >= {"spool", "cpu", "gpu"}
+    assert run(spool_dir, "run", "--stage", "evaluation", "--", "true").returncode == 0
+    (evaluation,) = [found for found in spool.pending(spool_dir) if found.kind == "evaluation"]
+    assert evaluation.meter["idle"]["prerun"] == record["record_id"]
 
 
 def test_the_spool_is_uploaded_and_the_exit_code_says_whether_all_went_in(spool_dir):
