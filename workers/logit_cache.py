@@ -196,7 +196,8 @@ class LogitCache:
         pieces = [self.raw(digest) for digest in digests]
         column = self.manifest["temperatures"].index(temperature)
         maximum = torch.cat([piece["maximum"] for piece in pieces])
-        values = torch.cat([piece["values"][:, :k] for piece in pieces]).to(VALUE_TYPES[encoding]).float()
+        # Each to fp32 before they are joined: autocast on a processor refuses to join fp16.
+        values = torch.cat([piece["values"][:, :k].to(VALUE_TYPES[encoding]).float() for piece in pieces])
         return TeacherLogits(
             torch.cat([piece["ids"][:, :k].long() for piece in pieces]),
             values + maximum[:, None],

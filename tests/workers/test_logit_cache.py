@@ -67,6 +67,15 @@ def test_rows_are_joined_in_the_order_they_are_asked_for(tmp_path, examples):
     assert both.ids.shape[0] == examples[5].labels + examples[2].labels
 
 
+def test_half_precision_is_read_under_autocast_as_without_it(tmp_path, examples):
+    _write(tmp_path, examples, Capture(k=16, temperatures=(1.0,), encoding="fp16"))
+    cache, rows = LogitCache(tmp_path), [examples[5].digest, examples[2].digest]
+    plain = cache.read(rows, k=16, temperature=1.0, encoding="fp16")
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = cache.read(rows, k=16, temperature=1.0, encoding="fp16")
+    torch.testing.assert_close(cast.logits, plain.logits)
+
+
 def test_a_temperature_it_does_not_hold_is_refused_with_those_it_holds(tmp_path, examples):
     _write(tmp_path, examples)
     with pytest.raises(WorkloadError, match=r"holds the temperatures \[1.0, 2.0, 4.0\], not 3.0"):
