@@ -18,15 +18,18 @@ from registry.services import artifacts, hosts, jobs
 from registry.services.jobs import Result, Ticket
 from registry.storage import StorageError
 from registry.workloads.rows import WorkloadError
-from stagemeter import Meter, StageRecord, prerun, spool
+from stagemeter import Meter, StageRecord, baseline, prerun, spool
 from stagemeter import environment as environments
-from stagemeter.errors import MeterError
+from stagemeter.errors import MeterError, StagemeterError
 from workers import traces
 from workers.reporting import Heartbeat, JobLost, MeterReport
 from workers.stages import stage
 from workers.stages.contract import StageConfig, StageOutput
 
 logger = logging.getLogger(__name__)
+
+_tried: set[str] = set()  # hosts whose prerun gave no usable baseline: once per process is enough
+BURN_IN_S = 1.0  # of a worker's prerun: long enough to see that the sensors see a load
 
 
 def execute(job_id: uuid.UUID) -> None:
@@ -42,7 +45,6 @@ def execute(job_id: uuid.UUID) -> None:
         attempt_id=str(ticket.attempt_id),
         spool_dir=settings.SPOOL_DIR,
         environment=environment,
-        idle_power_w=host.idle_power_w,
         period_s=settings.METER_PERIOD_S,
         synchronize=_synchronize,
     )
@@ -73,13 +75,39 @@ def worker_name() -> str:
 
 
 def _host(ticket: Ticket, environment: Mapping[str, Any]) -> HostProfile:
-    """This host's profile, with the idle baseline taken once, before its first job is metered."""
+    """This host's profile, with an idle baseline that the meter will find and that says something about it now."""
     host = hosts.note_host(environment=environment, project=ticket.project)
-    if host.idle_power_w is None and settings.PRERUN_SECONDS > 0:
-        record = prerun.run(settings.PRERUN_SECONDS, spool_dir=settings.SPOOL_DIR, environment=environment)
+    if settings.PRERUN_SECONDS > 0 and not _has_baseline(host, environment) and host.key not in _tried:
+        try:
+            record = prerun.run(
+                settings.PRERUN_SECONDS, burn_in_s=BURN_IN_S, spool_dir=settings.SPOOL_DIR, environment=environment
+            )
+        except StagemeterError as error:  # the job can be metered all the same, or will say why not
+            logger.warning("no idle baseline was taken: %s", error)
+            _tried.add(host.key)
+            return host
         hosts.note_prerun(profile=host, record=record)
         spool.mark_sent(settings.SPOOL_DIR, record.record_id)
+        if not _has_baseline(host, environment):
+            _tried.add(host.key)
     return host
+
+
+def _has_baseline(host: HostProfile, environment: Mapping[str, Any]) -> bool:
+    """Whether the spool keeps a usable baseline of this host; the one on its profile is put there if that is usable."""
+    gpus = [str(gpu["uuid"]) for gpu in environment.get("gpus") or []]
+    simulated = os.environ.get("STAGEMETER_SIMULATED") == "1" or any(
+        str(gpu.get("name")).startswith("Simulated ") for gpu in environment.get("gpus") or []
+    )
+    spool_dir = Path(settings.SPOOL_DIR)
+    if baseline.is_usable(baseline.of_kind(spool_dir, simulated=simulated), gpus):
+        return True
+    record = hosts.kept_prerun(host)
+    taken = None if record is None else prerun.baseline_of(record)
+    if taken is None or taken.simulated != simulated or not baseline.is_usable(taken, gpus):
+        return False
+    baseline.save(spool_dir, taken)
+    return True
 
 
 def _synchronize() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from registry.models import HostProfile, Origin, Project
 from registry.services import ledger
+from stagemeter.errors import RecordError
 from stagemeter.records import StageRecord
 
 
@@ -36,6 +37,14 @@ def _key(environment: Mapping[str, Any]) -> str:
     key = str(environment.get("host_class", "unknown"))
     simulated = any(str(gpu.get("name")).startswith("Simulated ") for gpu in environment.get("gpus") or [])
     return f"{key} simulated" if simulated else key
+
+
+def kept_prerun(profile: HostProfile) -> StageRecord | None:
+    """The host's last prerun; `None` where there is none, or none that this release can read."""
+    try:
+        return StageRecord.from_dict(profile.prerun) if profile.prerun else None
+    except RecordError:
+        return None
 
 
 def note_prerun(*, profile: HostProfile, record: StageRecord) -> None:
