@@ -1,8 +1,7 @@
 """Forms. The run form is made from the spec's own dataclasses, so a new setting needs a row of words and no more."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin
 
 from django import forms
 from django.conf import settings
@@ -11,9 +10,10 @@ from django.utils.translation import gettext_lazy as _
 
 from frontend.spec_words import CHOICES, GROUPS, WORDS
 from registry.accounting.figures import AMORTISED, FULL, MADE_TO_MEASURE, REUSED, STUDENT_ONLY
-from registry.accounting.presets import PRESETS
+from registry.accounting.presets import PRESETS, SWEEPS, paper
 from registry.accounting.spec import RunSpec, SpecError
-from registry.accounting.stages import PIPELINES
+from registry.accounting.stages import PIPELINES, SFT
+from registry.accounting.sweeps import expand, settings_of
 from registry.models import Factor, Study
 
 Values = dict[str, Any]
@@ -26,7 +26,7 @@ class LoginForm(AuthenticationForm):
 class PresetForm(forms.Form):
     """Which preset fills the run form in."""
 
-    preset = forms.ChoiceField(label=_("Preset"), choices=[(name, name) for name in PRESETS])
+    preset = forms.ChoiceField(label=_("Preset"), choices=[(name, name) for name in (*PRESETS, *SWEEPS)])
     pipeline = forms.ChoiceField(label=_("Pipeline"), choices=[(name, name) for name in PIPELINES])
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,7 +35,10 @@ class PresetForm(forms.Form):
 
 
 class RunForm(forms.Form):
-    """Every setting of a run under its dotted name, and the study it belongs to."""
+    """Every setting of a run under its dotted name, and the study it belongs to.
+
+    A setting may hold several values, which makes it a sweep: every combination is a run.
+    """
 
     def __init__(self, *args: Any, studies: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,7 +49,7 @@ class RunForm(forms.Form):
             empty_label=None,
             help_text=_("Runs of one study stand on one frontier."),
         )
-        for name, hint, default in spec_fields():
+        for name, hint, default in settings_of():
             self.fields[name] = _field(name, hint, default)
 
     @property
@@ -58,11 +61,12 @@ class RunForm(forms.Form):
         ]
 
     def clean(self) -> Values:
-        """The spec, read by its own reader: each of its refusals lands beside its field."""
+        """The grid and its runs, read by the spec's own reader: each of its refusals lands beside its field."""
         cleaned = super().clean() or {}
         if not self.errors:
+            self.grid = nested({n: v for n, v in cleaned.items() if n != "study"})
             try:
-                self.spec = RunSpec.from_dict(nested({n: v for n, v in cleaned.items() if n != "study"}))
+                self.specs = expand([self.grid]).specs
             except SpecError as error:
                 self.refuse(error.problems)
         return cleaned
@@ -76,35 +80,61 @@ class RunForm(forms.Form):
                     break
 
 
-def spec_fields() -> Iterator[tuple[str, Any, Any]]:
-    """(dotted name, type, default or MISSING) of every setting of a run spec."""
-    yield from _walk(RunSpec, "")
+class Several(forms.CharField):
+    """One value, or several with commas between them: a sweep over them. Each is cleaned by a field of its own."""
 
-
-def _walk(cls: type, prefix: str) -> Iterator[tuple[str, Any, Any]]:
-    hints = get_type_hints(cls)
-    for spec_field in fields(cls):
-        hint, name = hints[spec_field.name], f"{prefix}{spec_field.name}"
-        if is_dataclass(hint) and isinstance(hint, type):
-            yield from _walk(hint, f"{name}.")
-        else:
-            yield name, hint, spec_field.default
-
-
-class Numbers(forms.CharField):
-    """Numbers with commas between them."""
+    def __init__(self, one: forms.Field, **options: Any) -> None:
+        super().__init__(**options)
+        self.one = one
 
     def prepare_value(self, value: Any) -> Any:
-        """A list as a person writes it."""
-        return ", ".join(f"{number:g}" for number in value) if isinstance(value, list | tuple) else value
+        """One value or several as a person writes them."""
+        return ", ".join(map(_written, value)) if isinstance(value, list | tuple) else _written(value)
 
-    def clean(self, value: Any) -> list[float]:
-        """The numbers. Raises `ValidationError` naming what is none."""
-        text = super().clean(value)
+    def clean(self, value: Any) -> Any:
+        """The value, or a list where there are several. Raises `ValidationError` naming what is none."""
+        parts = [part.strip() for part in super().clean(value).split(",") if part.strip()]
+        values = [self.one.clean(part) for part in parts]
+        return values if len(values) > 1 else values[0] if values else ""
+
+
+class Lists(forms.CharField):
+    """Numbers with commas between them, which are one value; with semicolons between lists, a sweep over lists."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """A list, or several, as a person writes them."""
+        if not isinstance(value, list | tuple):
+            return value
+        if value and isinstance(value[0], list | tuple):
+            return "; ".join(str(self.prepare_value(part)) for part in value)
+        return ", ".join(map(_written, value))
+
+    def clean(self, value: Any) -> Any:
+        """A list of numbers, or of lists. Raises `ValidationError` naming what is none."""
         try:
-            return [float(part) for part in text.replace(";", ",").split(",") if part.strip()]
+            lists = [[float(n) for n in part.split(",") if n.strip()] for part in super().clean(value).split(";")]
         except ValueError as error:
             raise forms.ValidationError(_("Give numbers with commas between them.")) from error
+        return lists if len(lists) > 1 else lists[0]
+
+
+class Choices(forms.MultipleChoiceField):
+    """One of a few words, or several: a sweep over them."""
+
+    widget = forms.CheckboxSelectMultiple
+
+    def to_python(self, value: Any) -> list[str]:
+        """The words chosen."""
+        return super().to_python([value] if isinstance(value, str) and value else value)
+
+    def clean(self, value: Any) -> Any:
+        """The word, or a list where there are several."""
+        words = super().clean(value)
+        return words[0] if len(words) == 1 else words
+
+
+def _written(value: Any) -> str:
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _field(name: str, hint: Any, default: Any) -> forms.Field:
@@ -114,19 +144,23 @@ def _field(name: str, hint: Any, default: Any) -> forms.Field:
         options = [(value, value.replace("_", " ")) for value in CHOICES[name]]
         if get_origin(hint) is tuple:
             return forms.MultipleChoiceField(choices=options, widget=forms.CheckboxSelectMultiple, **common)
-        return forms.ChoiceField(choices=options, **common)
+        return Choices(choices=options, **common)
     if get_origin(hint) is tuple and get_args(hint)[0] is float:
-        return Numbers(**common)
+        return Lists(**common)
     if hint is int:
-        return forms.IntegerField(**common)
+        return Several(forms.IntegerField(), widget=_text(inputmode="numeric"), **common)
     if hint is float:
-        return forms.FloatField(widget=forms.NumberInput(attrs={"step": "any"}), **common)
-    return forms.CharField(max_length=200, widget=forms.TextInput(attrs=_suggestions(name)), **common)
+        return Several(forms.FloatField(), widget=_text(inputmode="decimal"), **common)
+    return Several(forms.CharField(max_length=200), widget=_text(**_suggestions(name)), **common)
+
+
+def _text(**attributes: str) -> forms.TextInput:
+    return forms.TextInput(attrs={"autocomplete": "off", **attributes})
 
 
 def _suggestions(name: str) -> dict[str, str]:
     known = {"teacher.id": "known-models", "student.id": "known-models", "dataset.id": "known-datasets"}
-    return {"list": known[name], "autocomplete": "off"} if name in known else {"autocomplete": "off"}
+    return {"list": known[name]} if name in known else {}
 
 
 def nested(flat: Mapping[str, Any]) -> Values:
@@ -141,15 +175,18 @@ def nested(flat: Mapping[str, Any]) -> Values:
     return tree
 
 
-def flattened(spec: RunSpec) -> Values:
-    """The spec's values by dotted name: what fills the form in."""
-    found: Values = {}
-    for name, _hint, default in spec_fields():
-        value: Any = spec
-        for part in name.split("."):
-            value = getattr(value, part)
-        found[name] = list(value) if isinstance(value, tuple) and default is not MISSING else value
-    return found
+def flattened(spec: RunSpec | Mapping[str, Any]) -> Values:
+    """The values of a spec, or of a grid, by dotted name: what fills the form in."""
+    values = spec.to_dict() if isinstance(spec, RunSpec) else spec
+    known = paper("1B", SFT).to_dict()
+    return {name: _at(values, name, _at(known, name, "")) for name, _hint, _default in settings_of()}
+
+
+def _at(tree: Mapping[str, Any], name: str, otherwise: Any) -> Any:
+    value: Any = tree
+    for part in name.split("."):
+        value = value.get(part, otherwise) if isinstance(value, Mapping) else otherwise
+    return value
 
 
 SCOPES = [

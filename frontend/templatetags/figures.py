@@ -159,6 +159,14 @@ def short(text: object) -> str:
 
 
 @register.filter
+def listed(value: Any) -> str:
+    """A value, or several with commas between them; numbers without a needless point."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(listed, value))
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+@register.filter
 def pretty(value: Any) -> str:
     """JSON, indented."""
     return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False)

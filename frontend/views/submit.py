@@ -1,25 +1,34 @@
-"""From a form to a plan to a run. Nothing is kept in between: the plan page carries the spec itself."""
+"""From a form to a plan to runs. Nothing is kept in between: the plan page carries the spec, or the grids, itself."""
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from frontend.forms import PresetForm, RunForm, flattened
-from registry.accounting.presets import PRESETS, paper
+from frontend.spec_words import WORDS
+from registry.accounting.presets import PRESETS, SWEEPS, paper
 from registry.accounting.reuse import MAKE
 from registry.accounting.spec import RunSpec, SpecError
 from registry.accounting.stages import PIPELINES, SFT
+from registry.accounting.sweeps import expand, lists_of
 from registry.models import Run, Study, User
 from registry.selectors import home
-from registry.services import runs
+from registry.services import runs, sweeps
 from registry.services.errors import Conflict, Invalid, NotAllowed
 from registry.workloads import catalogue
+
+Grid = dict[str, Any]
+MOST_GRIDS = 20
 
 
 @require_safe
@@ -27,9 +36,11 @@ from registry.workloads import catalogue
 def new(request: HttpRequest) -> HttpResponse:
     """The form: the paper's values, a preset's (`?preset=`), or those of a run to repeat (`?from=`)."""
     pipeline = request.GET.get("pipeline", SFT)
-    presets = PresetForm(initial={"preset": request.GET.get("preset"), "pipeline": pipeline})
-    initial = flattened(_start(request, pipeline)) | {"study": request.GET.get("study")}
-    return _form_page(request, RunForm(initial=initial, studies=_studies(request)), presets)
+    preset = request.GET.get("preset")
+    presets = PresetForm(initial={"preset": preset, "pipeline": pipeline})
+    first, *others = SWEEPS[preset]() if preset in SWEEPS else [_start(request, pipeline).to_dict()]
+    initial = flattened(first) | {"study": request.GET.get("study")}
+    return _form_page(request, RunForm(initial=initial, studies=_studies(request)), presets, others)
 
 
 @require_POST
@@ -37,30 +48,39 @@ def new(request: HttpRequest) -> HttpResponse:
 def plan(request: HttpRequest) -> HttpResponse:
     """The plan of what the form asks for; the form again, with its errors, where it cannot be planned."""
     form = RunForm(request.POST, studies=_studies(request))
+    others = _posted_grids(request.POST)
+    if isinstance(others, dict):
+        return render(request, "400.html", {"problems": others}, status=400)
     if form.is_valid():
         study: Study = form.cleaned_data["study"]
         try:
-            runs.check_pipeline(form.spec)
-            return _plan_page(request, study, form.spec)
+            for spec in form.specs:
+                runs.check_pipeline(spec)
+            return _plan_of(request, study, [*others, form.grid])
         except Invalid as error:
             form.refuse(error.problems)
-    return _form_page(request, form, PresetForm(), status=400)
+        except SpecError as error:
+            form.refuse(error.problems)
+    return _form_page(request, form, PresetForm(), others, status=400)
 
 
 @require_POST
 @login_required
 def submit(request: HttpRequest) -> HttpResponse:
-    """Queue the run that the plan page showed, or say why not, on the plan page."""
+    """Queue what the plan page showed, or say why not, on the plan page; or lead back to change it."""
     slug = request.POST.get("study", "").replace("\x00", "")
     study = _studies(request).filter(slug=slug).first()
     if study is None:
         raise Http404
+    if "grids" in request.POST:
+        return _submit_sweep(request, study)
     spec = _posted_spec(request.POST)
     if isinstance(spec, dict):
         return render(request, "400.html", {"problems": spec}, status=400)
     if "change" in request.POST:
-        initial = flattened(spec) | {"study": study.slug}
-        return _form_page(request, RunForm(initial=initial, studies=_studies(request)), PresetForm())
+        return _change(request, study, spec.to_dict(), [])
+    if "add" in request.POST:
+        return _change(request, study, spec.to_dict(), [spec.to_dict()])
     try:
         runs.check_pipeline(spec)
         run = runs.submit(
@@ -74,10 +94,42 @@ def submit(request: HttpRequest) -> HttpResponse:
         status = 409 if isinstance(error, Conflict) else 403
         return _plan_page(request, study, spec, refusal=str(error), status=status)
     except Invalid as error:
-        if reason_wanted := error.problems.get("regenerate_reason"):
-            return _plan_page(request, study, spec, refusal=str(reason_wanted), status=400)
+        if "regenerate_reason" in error.problems:  # its field is on the plan page
+            return _plan_page(request, study, spec, refusal=str(error.problems["regenerate_reason"]), status=400)
         return render(request, "400.html", {"problems": error.problems}, status=400)
     return redirect(run)
+
+
+def _submit_sweep(request: HttpRequest, study: Study) -> HttpResponse:
+    """What the sweep's plan page asks for: queue it, change one of its grids, leave one out, or add one."""
+    grids = _posted_grids(request.POST)
+    if isinstance(grids, dict) or not grids:
+        return render(request, "400.html", {"problems": grids or {"grids": "are none"}}, status=400)
+    place = _place(request.POST, len(grids))
+    if "add" in request.POST:
+        return _change(request, study, grids[-1], grids)
+    if "change" in request.POST:
+        return _change(request, study, grids[place], grids[:place] + grids[place + 1 :])
+    try:
+        if "remove" in request.POST and len(grids) > 1:
+            return _plan_of(request, study, grids[:place] + grids[place + 1 :])
+        queued = sweeps.submit(actor=_user(request), study=study, sweep=expand(grids))
+    except (SpecError, Invalid) as error:
+        return render(request, "400.html", {"problems": error.problems}, status=400)
+    text = ngettext("%(n)d run is queued.", "%(n)d runs are queued.", len(queued)) % {"n": len(queued)}
+    messages.success(request, text)
+    return redirect(f"{reverse('runs')}?{urlencode({'study': study.slug})}")
+
+
+def _place(posted: QueryDict, count: int) -> int:
+    """Which of the grids is meant; the last one where the number is none."""
+    text = posted.get("change") or posted.get("remove") or ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 4 and int(text) < count else count - 1
+
+
+def _change(request: HttpRequest, study: Study, grid: Grid, others: list[Grid]) -> HttpResponse:
+    form = RunForm(initial=flattened(grid) | {"study": study.slug}, studies=_studies(request))
+    return _form_page(request, form, PresetForm(), others)
 
 
 def _start(request: HttpRequest, pipeline: str) -> RunSpec:
@@ -113,15 +165,51 @@ def _user(request: HttpRequest) -> User:
     return request.user
 
 
-def _form_page(request: HttpRequest, form: RunForm, presets: PresetForm, status: int = 200) -> HttpResponse:
+def _form_page(
+    request: HttpRequest, form: RunForm, presets: PresetForm, others: list[Grid], status: int = 200
+) -> HttpResponse:
     context = {
         "form": form,
         "presets": presets,
         "models": catalogue.models(),
         "datasets": catalogue.datasets(),
         "has_studies": _studies(request).exists(),
+        "others_json": json.dumps(others),
+        "others": [len(expand([grid]).specs) for grid in others],
     }
     return render(request, "submit/new.html", context, status=status)
+
+
+def _plan_of(request: HttpRequest, study: Study, grids: list[Grid]) -> HttpResponse:
+    """The page of one run's plan, or of a sweep's. Raises `Invalid`, `SpecError`."""
+    sweep = expand(grids)
+    if len(sweep.specs) == 1:
+        return _plan_page(request, study, sweep.specs[0])
+    found = sweeps.plan(user=_user(request), study=study, sweep=sweep)
+    context = {
+        "plan": found,
+        "study": study,
+        "rows": _rows(found),
+        "labels": {name: label for name, (label, _help) in WORDS.items()},
+        "grids": [{"runs": len(expand([grid]).specs), "lists": lists_of(grid)} for grid in grids],
+        "grids_json": json.dumps(grids),
+        "made": sum(need.made for need in found.of_teacher),
+        "alone": sum(need.alone for need in found.of_teacher),
+        "by_exact": sum(need.by_exact for need in found.of_teacher),
+    }
+    return render(request, "submit/sweep.html", context)
+
+
+def _rows(found: sweeps.SweepPlan) -> list[dict[str, Any]]:
+    """Of each run: what tells it from the others, and what it does about the teacher's artifact."""
+    parts = {part.place: (need, part) for need in found.of_teacher for part in need.parts}
+    rows = []
+    for place, spec in enumerate(found.sweep.specs):
+        values = found.sweep.values(spec)
+        need, part = parts.get(place, (None, None))
+        cells = [values.get(name) for name in found.sweep.varied]
+        rows.append({"number": place + 1, "cells": cells, "need": need, "part": part})
+    return rows
 
 
 def _plan_page(request: HttpRequest, study: Study, spec: RunSpec, refusal: str = "", status: int = 200) -> HttpResponse:
@@ -152,3 +240,18 @@ def _posted_spec(posted: QueryDict) -> RunSpec | dict[str, str]:
         return error.problems
     except (ValueError, RecursionError) as error:
         return {"spec": f"is no JSON: {error}"}
+
+
+def _posted_grids(posted: QueryDict) -> list[Grid] | dict[str, str]:
+    """The grids that a page carried, each of which stands for some runs; or what is wrong with them."""
+    try:
+        grids = json.loads(posted.get("grids") or "[]")
+        if not isinstance(grids, list) or len(grids) > MOST_GRIDS:
+            return {"grids": f"must be a list of at most {MOST_GRIDS}"}
+        if grids:
+            expand(grids)
+    except SpecError as error:
+        return error.problems
+    except (ValueError, RecursionError) as error:
+        return {"grids": f"are no JSON: {error}"}
+    return grids

@@ -117,6 +117,8 @@ def normalised(request: ArtifactRequest) -> ArtifactRequest:
 
     Raises `CanonicalError` where a value cannot be carried by JSON.
     """
+    if isinstance(request, _Normalised):
+        return request
     kind = canonical(request.kind, "kind")
     identity = _filled(_IDENTITY_DEFAULTS.get(kind, {}), canonical(request.identity, "identity"))
     capture = _filled(_CAPTURE_DEFAULTS.get(kind, {}), canonical(request.capture, "capture"))
@@ -128,10 +130,22 @@ def normalised(request: ArtifactRequest) -> ArtifactRequest:
     if isinstance(decoding, dict) and decoding.get("temperature") == 0:
         # Greedy decoding draws nothing, so what steers the drawing makes no difference.
         identity["decoding"] = decoding | {"top_p": 1, "top_k": 0, "seed": 0}
-    rows = {canonical(digest, "row_digests") for digest in request.row_digests} if kind in TEACHER_ARTIFACTS else ()
-    return ArtifactRequest(
-        kind=kind, identity=identity, capture=capture, needed=needed, row_digests=tuple(sorted(rows))
-    )
+    rows = _row_set(request.row_digests) if kind in TEACHER_ARTIFACTS else ()
+    return _Normalised(kind=kind, identity=identity, capture=capture, needed=needed, row_digests=rows)
+
+
+class _Normalised(ArtifactRequest):
+    """What `normalised` has made: once is enough, since a request may name thousands of rows."""
+
+
+def _row_set(digests: tuple[str, ...]) -> tuple[str, ...]:
+    """Sorted, each once. ASCII has one spelling only, and nearly all digests are such."""
+    try:
+        one_spelling = "".join(digests).isascii()
+    except TypeError:  # one is no text; refused below, with its place
+        one_spelling = False
+    rows = set(digests) if one_spelling else {canonical(digest, "row_digests") for digest in digests}
+    return tuple(sorted(rows))
 
 
 def _temperatures(value: Any) -> list[int | float]:
@@ -347,7 +361,7 @@ def decide(request: ArtifactRequest, candidates: Iterable[Candidate], *, allow_r
     serving = sorted((c for c in known if not _obstacles(c.request, want)), key=lambda c: _rank(c, want))
     answer = _ready(serving, want) or _making(serving)
     if answer is None:
-        reason = f"No {want.kind} that exists or is being made answers this request."
+        reason = f"No {want.kind.replace('_', ' ')} that exists or is being made answers this request."
         return Decision(action=MAKE, reason=reason, near_misses=_near_misses(want, known), offer=_offer(want, known))
     if allow_regenerate:
         return Decision(action=MAKE, reason=f"Made again on request, although: {answer.reason}")

@@ -72,11 +72,16 @@ def expand(grids: Sequence[Mapping[str, Any]]) -> Sweep:
     return Sweep(specs=runs, varied=varied, left_out=combined - len(runs))
 
 
+def lists_of(grid: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What a grid varies: dotted name → the values it holds."""
+    return dict(_lists(grid, RunSpec, ""))
+
+
 def _combinations(grid: Mapping[str, Any], where: str, most: int) -> Iterator[dict[str, Any]]:
     """One nested dict of single values per combination, the last setting changing fastest."""
     if not isinstance(grid, Mapping):
         raise SpecError({where.rstrip(".") or "grids": f"{grid!r} is not an object"})
-    lists = dict(_lists(grid, RunSpec, ""))
+    lists = lists_of(grid)
     if empty := [name for name, values in lists.items() if not values]:
         raise SpecError({f"{where}{name}": "is an empty list; give at least one value" for name in empty})
     # Not multiplied out before it is known to be a number of runs that anybody could want.

@@ -7,8 +7,9 @@ from django.urls import reverse
 
 from frontend.forms import RunForm, flattened, nested
 from registry.accounting.plan import artifact_request
-from registry.accounting.presets import PRESETS, paper, tour
+from registry.accounting.presets import PRESETS, paper, paper_ablation, tour
 from registry.accounting.spec import RunSpec
+from registry.accounting.sweeps import expand
 from registry.models import Artifact, Job, Run, Study
 from registry.services import artifacts
 from registry.workloads import catalogue
@@ -39,7 +40,7 @@ def test_every_preset_survives_the_form_unchanged(study, preset, pipeline):
     spec = PRESETS[preset](pipeline)
     form = RunForm(form_data(spec, study), studies=Study.objects.all())
     assert form.is_valid(), form.errors
-    assert form.spec == spec
+    assert form.specs == (spec,)
 
 
 def test_the_form_has_every_setting_of_a_spec(study):
@@ -200,3 +201,113 @@ def test_a_run_can_be_submitted_again_from_its_page(client, member, study):
 def test_a_study_that_cannot_be_is_not_found(client, member):
     client.force_login(member)
     assert client.post(reverse("run_submit"), {"study": "\x00", "spec": "{}"}).status_code == 404
+
+
+def posted(study, grids, **more):
+    return {"study": study.slug, "grids": json.dumps(grids), **more}
+
+
+def test_several_values_in_a_field_are_a_sweep_and_the_plan_shows_it(client, member, study):
+    client.force_login(member)
+    values = {"distillation.temperature": "1, 2,4", "distillation.ce_weight": "0.3, 0.8"}
+    answer = client.post(reverse("run_plan"), form_data(tour(20, "kd"), study) | values)
+    plan = answer.context["plan"]
+    assert [(s.distillation.temperature, s.distillation.ce_weight) for s in plan.sweep.specs] == [
+        (t, a) for t in (1.0, 2.0, 4.0) for a in (0.3, 0.8)
+    ]
+    assert (answer.context["made"], answer.context["alone"], answer.context["by_exact"]) == (1, 6, 3)
+    assert not Run.objects.exists()
+
+
+def test_words_are_chosen_side_by_side(client, member, study):
+    client.force_login(member)
+    chosen = {"pipeline": ["sft", "kd"], "distillation.temperature": "1, 2", "student.drop_layers": "10-19, 8-25"}
+    answer = client.post(reverse("run_plan"), form_data(tour(20, "kd"), study) | chosen)
+    assert len(answer.context["plan"].sweep.specs) == 6
+    assert "2 combinations differ from others only in what their pipeline never reads" in answer.content.decode()
+
+
+def test_a_sweep_over_lists_has_semicolons_between_them(study):
+    values = form_data(tour(20, "kd"), study) | {"distillation.temperatures": "1, 2; 1, 2, 8"}
+    form = RunForm(values, studies=Study.objects.all())
+    assert form.is_valid(), form.errors
+    assert [spec.distillation.temperatures for spec in form.specs] == [(1.0, 2.0), (1.0, 2.0, 8.0)]
+
+
+def test_a_grid_survives_the_form_unchanged(study):
+    for grid in paper_ablation("1B"):
+        form = RunForm(form_data(grid, study), studies=Study.objects.all())
+        assert form.is_valid(), form.errors
+        assert form.specs == expand([grid]).specs
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        (("seed", "0, one"), "whole number"),
+        (("distillation.temperature", "1, 3"), "not among the temperatures the cache holds"),
+        (("seed", ", ".join(map(str, range(501)))), "more than 500 runs"),
+        (("student.drop_layers", "10-19, 19-10"), "empty or a block"),
+    ],
+)
+def test_a_bad_value_among_several_is_refused_beside_its_field(client, member, study, field, sentence):
+    client.force_login(member)
+    answer = client.post(reverse("run_plan"), form_data(tour(20, "kd"), study) | dict([field]))
+    assert answer.status_code == 400
+    assert sentence in str(answer.context["form"].errors)
+
+
+def test_the_papers_ablation_opens_as_two_grids_and_plans_15_runs(client, member, study):
+    client.force_login(member)
+    page = client.get(reverse("run_new"), {"preset": "paper-ablation-1b"})
+    form = page.context["form"]
+    shown = {name: form[name].field.prepare_value(form[name].initial) for name in form.fields if name != "study"}
+    shown = {name: value for name, value in shown.items() if value != ""}
+    answer = client.post(reverse("run_plan"), posted(study, json.loads(page.context["others_json"]), **shown))
+    assert (len(answer.context["rows"]), answer.context["made"]) == (15, 2)
+    assert (answer.context["alone"], answer.context["by_exact"]) == (15, 9)
+
+
+def test_submitting_a_sweep_queues_every_run(client, member, study):
+    client.force_login(member)
+    grid = tour(12, "kd").to_dict() | {"seed": [0, 1, 2]}
+    answer = client.post(reverse("run_submit"), posted(study, [grid]))
+    assert answer.url == f"{reverse('runs')}?study={study.slug}"
+    assert sorted(Run.objects.filter(pipeline="kd").values_list("seed", flat=True)) == [0, 1, 2]
+    assert Artifact.objects.filter(kind="logit_cache").count() == 1
+
+
+def test_a_grid_of_the_plan_is_changed_left_out_or_joined_by_another(client, member, study):
+    client.force_login(member)
+    grids = [tour(12, "kd").to_dict() | {"seed": [0, 1]}, tour(12, "sft").to_dict() | {"seed": [5, 6]}]
+    changed = client.post(reverse("run_submit"), posted(study, grids, change="0"))
+    assert changed.context["form"].initial["pipeline"] == "kd"
+    assert [grid["pipeline"] for grid in json.loads(changed.context["others_json"])] == ["sft"]
+    left = client.post(reverse("run_submit"), posted(study, grids, remove="0"))
+    assert {spec.pipeline for spec in left.context["plan"].sweep.specs} == {"sft"}
+    more = client.post(reverse("run_submit"), posted(study, grids, add="1"))
+    assert len(json.loads(more.context["others_json"])) == 2
+    one = {"study": study.slug, "spec": json.dumps(tour(12, "sft").to_dict()), "add": "1"}
+    assert len(json.loads(client.post(reverse("run_submit"), one).context["others_json"])) == 1
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "grids", ["{", "5", "[5]", "[[]]", '[{"pipeline": "kd"}]', "[" + "{}," * 20 + "{}]", "[" * 10**5]
+)
+@pytest.mark.parametrize("address", ["run_plan", "run_submit"])
+def test_grids_that_are_none_are_answered_with_what_is_wrong(client, member, study, address, grids):
+    client.force_login(member)
+    values = form_data(tour(20, "kd"), study) | {"study": study.slug, "grids": grids}
+    assert client.post(reverse(address), values).status_code == 400
+    assert not Run.objects.exists()
+
+
+def test_a_wider_capture_is_offered_on_the_plan(client, member, study):
+    held = tour(20, "kd").to_dict()
+    held["distillation"] |= {"temperatures": [1, 2, 4, 8]}
+    ready_cache(study, RunSpec.from_dict(held))
+    asked = {"distillation.temperatures": "1, 3", "distillation.temperature": "3"}
+    client.force_login(member)
+    body = client.post(reverse("run_plan"), form_data(tour(20, "kd"), study) | asked).content.decode()
+    assert "With the temperatures 1, 2, 3, 4, 8 the new one would also hold all that the cache holds." in body
