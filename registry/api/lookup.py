@@ -17,6 +17,7 @@ from registry.services import reuse
 from registry.services.errors import Invalid
 from registry.workloads import catalogue
 
+_SERIALIZER = ArtifactSerializer()  # its fields are made once, which would take longer than the queries
 UNKNOWN_ROWS = "The rows of {} are read by a worker; before that, nobody can say what holds them."
 
 
@@ -50,6 +51,7 @@ def _kind(given: str | None, spec: RunSpec) -> str:
 def _matches(request: Request, project: Project, wanted: ArtifactRequest) -> dict[str, Any]:
     # A token for one project looks at that project alone.
     user = None if access.bound_project(request) else access.actor(request)
+    wanted = normalised(wanted)  # once for all comparisons
     found = reuse.find(wanted, project, user)
     candidates = found.candidates
     serving = [candidate for candidate in candidates if not covers(candidate.request, wanted)]
@@ -84,5 +86,5 @@ def _nothing(reason: str) -> dict[str, Any]:
 
 
 def _shown(keys: list[str]) -> dict[str, Any]:
-    rows = listed(Artifact.objects.filter(pk__in=keys))
-    return {str(row.pk): ArtifactSerializer(row).data for row in rows}
+    rows = listed(Artifact.objects.filter(pk__in=keys)) if keys else []
+    return {str(row.pk): _SERIALIZER.to_representation(row) for row in rows}

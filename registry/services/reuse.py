@@ -8,10 +8,9 @@ any rows; only of those few are the rows read, and `accounting.reuse` decides be
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 
 from registry.accounting import reuse
 from registry.accounting.canonical import flatten
@@ -31,7 +30,7 @@ _OPEN = (Artifact.Status.READY, Artifact.Status.MAKING)
 # whether it does is then checked row by row.
 _PROBES, _NEAR_PROBES = 4, 8
 _SERVING_READ = 12  # covering artifacts named at most
-_NEAR_SETS, _NEAR_OF_SET, _NEAR_READ = 8, 4, 6
+_NEAR_SETS, _NEAR_COMPARED, _NEAR_READ = 8, 24, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +128,10 @@ def find(request: ArtifactRequest, project: Project, user: User | None, *, for_w
     serving = list(_serving(want, rows))
     offered = [candidate for row, candidate in serving if _offered(row, project)]
     named = {row.pk for row, _ in serving}
-    near = [row for row in _near(want, rows) if row.pk not in named and _offered(row, project)]
+    # What nearly serves is looked for only where nothing serves.
+    near = [] if offered else [row for row in _near(want, rows) if row.pk not in named and _offered(row, project)]
     return Found(
-        candidates=(*offered, *_candidates(_nearest(near, want))),
+        candidates=(*offered, *_candidates(_nearest(near, want), want)),
         elsewhere=tuple(_elsewhere(row, user) for row, _ in serving if not _offered(row, project))[:3],
     )
 
@@ -179,11 +179,10 @@ def _serving(want: ArtifactRequest, rows: QuerySet[Artifact]) -> Iterator[tuple[
         return
     if not want.row_digests:
         return
-    key = rowsets.digest_of(want.row_digests)
-    holding = RowSet.objects.filter(count__gte=len(want.row_digests), keys__contains=_probes(want, _PROBES))
-    sets = list(holding.values_list("pk", flat=True))
-    found = rows.filter(family=family(want), rows__in=sets).order_by("rows__count", "-id")
-    able = [row for row in found if not reuse.covers(_bare(_request(row, ())), _bare(want))]
+    key, bare = rowsets.digest_of(want.row_digests), _bare(want)
+    sets = rowsets.holding(want.row_digests, probes=_PROBES)
+    found = rows.filter(family=family(bare), rows__in=sets).order_by("rows__count", "-id")
+    able = [row for row in found if not reuse.covers(_bare(_request(row)), bare)]
     wanted, named = set(want.row_digests), 0
     for row in sorted(able, key=lambda row: (row.superseded_by_id is not None, row.rows_id != key)):
         digests = want.row_digests if row.rows_id == key else tuple(row.row_digests)
@@ -196,62 +195,56 @@ def _serving(want: ArtifactRequest, rows: QuerySet[Artifact]) -> Iterator[tuple[
 
 
 def _near(want: ArtifactRequest, rows: QuerySet[Artifact]) -> list[Artifact]:
-    """Some of the same kind and teacher over the same or overlapping rows, the newest of each set of rows."""
+    """Some of the same kind and teacher over the same or overlapping rows, those of its family first."""
     if want.kind not in TEACHER_ARTIFACTS:
         dataset = flatten(want.identity).get("dataset.id", "")
-        return list(rows.filter(dataset=dataset).order_by("-id")[: _NEAR_SETS * _NEAR_OF_SET])
+        return list(rows.filter(dataset=dataset).order_by("-id")[:_NEAR_COMPARED])
     if not want.row_digests:
         return []
-    overlapping = RowSet.objects.filter(keys__overlap=_probes(want, _NEAR_PROBES)).values_list("pk", "count")
-    closest = sorted(overlapping, key=lambda found: abs(found[1] - len(want.row_digests)))[:_NEAR_SETS]
+    closest = rowsets.touching(want.row_digests, probes=_NEAR_PROBES, most=_NEAR_SETS)
     teacher = flatten(want.identity).get("teacher.id", "")
-    found: dict[UUID, Artifact] = {}
-    for key, _count in closest:
-        over = rows.filter(rows=key)
-        of_family = over.filter(family=family(want)).order_by("-id")[:_NEAR_OF_SET]
-        of_teacher = over.filter(teacher=teacher).order_by("-id")[:_NEAR_OF_SET]
-        found |= {row.pk: row for row in (*of_family, *of_teacher)}
-    return list(found.values())
+    over = rows.filter(rows__in=closest, teacher=teacher)
+    of_family = ExpressionWrapper(Q(family=family(_bare(want))), output_field=BooleanField())
+    return list(over.order_by(of_family.desc(), "-id")[:_NEAR_COMPARED])
 
 
 def _nearest(rows: list[Artifact], want: ArtifactRequest) -> list[Artifact]:
     """Those with the fewest differences, going by their settings alone: only of these are the rows read."""
-    key = rowsets.digest_of(want.row_digests)
+    if not rows:
+        return []
+    key, bare = rowsets.digest_of(want.row_digests), _bare(want)
 
     def distance(row: Artifact) -> tuple[int, int]:
-        obstacles = reuse.covers(_bare(_request(row, ())), _bare(want))
+        obstacles = reuse.covers(_bare(_request(row)), bare)
         return len(obstacles) + (row.rows_id != key), -row.pk.int
 
     return sorted(rows, key=distance)[:_NEAR_READ]
 
 
-def _candidates(rows: Sequence[Artifact]) -> list[Candidate]:
-    digests = dict(RowSet.objects.filter(pk__in={row.rows_id for row in rows}).values_list("pk", "digests"))
-    return [_candidate(row, tuple(digests.get(row.rows_id or "", ()))) for row in rows]
+def _candidates(rows: Sequence[Artifact], want: ArtifactRequest) -> list[Candidate]:
+    known = {rowsets.digest_of(want.row_digests): want.row_digests}
+    others = {row.rows_id for row in rows} - known.keys()
+    read = dict(RowSet.objects.filter(pk__in=others).values_list("pk", "digests")) if others else {}
+    known |= {key: tuple(digests) for key, digests in read.items()}
+    return [_candidate(row, known.get(row.rows_id or "", ())) for row in rows]
 
 
 def _candidate(row: Artifact, digests: tuple[str, ...]) -> Candidate:
     return Candidate(
         artifact_id=str(row.pk),
         name=row.name,
-        request=_request(row, digests),
+        # Sets of rows are kept as they are compared: sorting thousands anew would take longer than all the rest.
+        request=replace(reuse.normalised(_request(row)), row_digests=digests),
         status=row.status,
         production_energy_j=row.production_energy_j,
         superseded=row.superseded_by_id is not None,
     )
 
 
-def _request(row: Artifact, digests: tuple[str, ...]) -> ArtifactRequest:
-    return ArtifactRequest(kind=row.kind, identity=row.identity, capture=row.capture, row_digests=digests)
+def _request(row: Artifact) -> ArtifactRequest:
+    return ArtifactRequest(kind=row.kind, identity=row.identity, capture=row.capture)
 
 
 def _bare(request: ArtifactRequest) -> ArtifactRequest:
     """The request as if it were for one row: what is left to compare are its settings."""
     return replace(request, row_digests=("*",))
-
-
-def _probes(want: ArtifactRequest, number: int) -> list[int]:
-    """Keys of a few rows, spread evenly over the request's."""
-    rows = want.row_digests
-    step = max(1, len(rows) // number)
-    return [rowsets.key_of(digest) for digest in rows[::step][:number]]

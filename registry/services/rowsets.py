@@ -1,14 +1,19 @@
 """Sets of row digests: kept once, however many artifacts were made over the same rows."""
 
 import hashlib
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection
 
 from registry.models import RowSet
 
 
 def of(digests: Iterable[str]) -> RowSet | None:
     """The set of these digests, written if it is new; `None` for no rows at all."""
-    rows = sorted(set(digests))
+    # In the one spelling that requests are compared in.
+    rows = sorted({unicodedata.normalize("NFC", digest) for digest in digests})
     if not rows:
         return None
     key = digest_of(rows)
@@ -20,9 +25,31 @@ def of(digests: Iterable[str]) -> RowSet | None:
 
 def digest_of(digests: Iterable[str]) -> str:
     """SHA-256 over the sorted digests, a line each: equal sets, in whatever order they come, are equal here."""
-    return hashlib.sha256("".join(f"{digest}\n" for digest in sorted(set(digests))).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*sorted(set(digests)), ""]).encode()).hexdigest()
 
 
 def key_of(digest: str) -> int:
     """64 bits that stand for one digest in the index: sets that share them are then compared digest by digest."""
     return int.from_bytes(hashlib.sha256(digest.encode()).digest()[:8], signed=True)
+
+
+def holding(digests: Sequence[str], *, probes: int) -> list[str]:
+    """Keys of the sets that are at least as large and hold `probes` of these digests, spread evenly over them."""
+    return _found("registry_rowsets_holding", [_spread(digests, probes), len(set(digests))])
+
+
+def touching(digests: Sequence[str], *, probes: int, most: int) -> list[str]:
+    """Keys of the sets nearest in size that hold at least one of `probes` of these digests."""
+    return _found("registry_rowsets_touching", [_spread(digests, probes), len(set(digests)), most])
+
+
+def _spread(digests: Sequence[str], number: int) -> list[int]:
+    step = max(1, len(digests) // number)
+    return [key_of(digest) for digest in digests[::step][:number]]
+
+
+def _found(function: str, values: list[Any]) -> list[str]:
+    places = ", ".join(["%s::bigint[]", *["%s"] * (len(values) - 1)])
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT sha256 FROM {function}({places})", values)  # noqa: S608 (two fixed names)
+        return [key for (key,) in cursor.fetchall()]
