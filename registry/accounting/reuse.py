@@ -47,6 +47,7 @@ class Candidate:
     status: str  # ready | making
     production_energy_j: float | None = None
     superseded: bool = False  # somebody has named a better one: offered only where nothing else serves
+    simulated: bool = False  # its energy was simulated, and marks every run that uses it: offered after measured ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -402,15 +403,18 @@ def size(request: ArtifactRequest) -> tuple[float, ...]:
     return len(set(request.row_digests)), capture.get("max_length", 0), width, encoding, temperatures
 
 
-def _rank(candidate: Candidate, want: ArtifactRequest) -> tuple[bool, bool, int, float, int]:
-    """Sorts superseded ones last, an exact answer first, then the smallest: rows, k or token limit, temperatures.
+def _rank(candidate: Candidate, want: ArtifactRequest) -> tuple[bool, bool, bool, int, float, int]:
+    """Sorts superseded ones last, simulated ones before them, an exact answer first, then the smallest.
+
+    Small is few rows, then a small k or token limit, then few temperatures.
 
     Candidates come newest first, and of those that rank alike the newest stays first.
     """
     have = candidate.request
     width = next((have.capture[n] for n in _AT_LEAST.get(have.kind, ()) if n in have.capture), 0)
     temperatures = len(have.capture.get("temperatures", ()))
-    return candidate.superseded, have != want, len(have.row_digests), width, temperatures
+    standing = candidate.superseded, candidate.simulated
+    return *standing, have != want, len(have.row_digests), width, temperatures
 
 
 def _surplus(have: ArtifactRequest, want: ArtifactRequest) -> str:

@@ -108,7 +108,7 @@ def register(
         production_missing=[] if energy_j is not None else ["not stated"],
         made_by_run=made_by_run,
         created_by=actor,
-        simulated=simulated,
+        simulated=simulated or Stage.objects.filter(record_id__in=records, simulated=True).exists(),
         ready_at=timezone.now(),
     )
     versions.give(artifact)

@@ -184,7 +184,7 @@ def _serving(want: ArtifactRequest, rows: QuerySet[Artifact]) -> Iterator[tuple[
     found = rows.filter(family=family(bare), rows__in=sets).order_by("rows__count", "-id")
     able = [row for row in found if not reuse.covers(_bare(_request(row)), bare)]
     wanted, named = set(want.row_digests), 0
-    for row in sorted(able, key=lambda row: (row.superseded_by_id is not None, row.rows_id != key)):
+    for row in sorted(able, key=lambda row: (row.superseded_by_id is not None, row.simulated, row.rows_id != key)):
         digests = want.row_digests if row.rows_id == key else tuple(row.row_digests)
         if row.rows_id != key and not wanted.issubset(digests):
             continue
@@ -238,6 +238,7 @@ def _candidate(row: Artifact, digests: tuple[str, ...]) -> Candidate:
         status=row.status,
         production_energy_j=row.production_energy_j,
         superseded=row.superseded_by_id is not None,
+        simulated=row.simulated,
     )
 
 

@@ -257,6 +257,13 @@ def test_of_several_contents_the_newest_intact_one_is_offered():
     assert decide(cache_request(), [broken, older]).artifact_id == "0192"
 
 
+def test_a_measured_artifact_is_offered_before_a_simulated_one():
+    exact = replace(candidate(cache_request(), artifact_id="exact"), simulated=True)
+    wider = candidate(cache_request(k=100), artifact_id="wider")
+    assert decide(cache_request(), [exact, wider]).artifact_id == "wider"
+    assert decide(cache_request(), [exact, replace(wider, superseded=True)]).artifact_id == "exact"
+
+
 def test_a_superseded_artifact_is_offered_only_where_nothing_else_serves():
     exact = replace(candidate(cache_request(), artifact_id="exact"), superseded=True)
     wide = candidate(cache_request(k=200), artifact_id="wide")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from registry.accounting.reuse import ArtifactRequest
 from registry.models import Artifact, RunSummary
 from registry.selectors import home
 from registry.services import artifacts, hosts, summaries, uploads, verification
@@ -90,6 +91,20 @@ def test_an_uploaded_artifact_says_itself_that_it_was_simulated(study, owner):
     with pytest.raises(Invalid) as refused:
         uploads.upload_run(actor=owner, document=body)
     assert "true or false" in str(refused.value.problems)
+
+
+def test_an_artifact_whose_evidence_is_a_simulated_record_is_marked(study, owner):
+    record = scenes.add_stage(scenes.add_run(study), "logit_caching", 10.0, simulated=True)
+    request = ArtifactRequest(kind="logit_cache", identity={"teacher": {"id": "t"}}, row_digests=("a",))
+    artifact = artifacts.register(
+        actor=owner,
+        project=study.project,
+        request=request,
+        name="a cache",
+        production_energy_j=None,
+        evidence=[record.record_id],
+    )
+    assert (artifact.production_energy_j, artifact.simulated) == (10.0, True)
 
 
 def test_home_counts_simulated_records_and_adds_none_of_their_energy(study, member):
