@@ -1,0 +1,150 @@
+"""How long a lookup takes against 10⁴, 10⁵ and 10⁶ registered artifacts.
+
+    STAGEMETER_HOME=$(mktemp -d) nice -n 15 .venv/bin/python bench/lookup/run.py [--sizes 10000 100000 1000000]
+
+Embedded PostgreSQL with its stock settings, gunicorn as in production (2 processes, 4 threads each), one client over
+one kept-alive connection. Three questions: one that an artifact equals, one that is cut out of a larger artifact, one
+that nothing answers. With --plans, EXPLAIN (ANALYZE, BUFFERS) of each query is printed. Compare with mlflow.py.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ["DJANGO_SETTINGS_MODULE"] = "registry.settings"
+
+from registry import embedded  # noqa: E402
+
+embedded.fill_environment()
+
+os.environ["LOG_LEVEL"] = "WARNING"
+
+import django  # noqa: E402
+import httpx  # noqa: E402
+
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+from django.db import connection  # noqa: E402
+from django.test.utils import CaptureQueriesContext  # noqa: E402
+
+from bench.lookup import fill  # noqa: E402
+from registry.accounting.reuse import ArtifactRequest  # noqa: E402
+from registry.models import Artifact, Membership, Project, User  # noqa: E402
+from registry.services import accounts, reuse  # noqa: E402
+
+PORT = 8993
+
+
+def questions(kind: str, count: int) -> list[dict]:
+    """Bodies of lookups, from artifacts that the asking project may use."""
+    draw = random.Random(kind)  # noqa: S311 (no secret)
+    mine = Project.objects.get(slug="bench-0")
+    open_ones = Artifact.objects.filter(project=mine).values_list("pk", flat=True)
+    asked = []
+    for key in draw.sample(list(open_ones[:20_000]), count):
+        artifact = Artifact.objects.select_related("rows").get(pk=key)
+        body = {"kind": artifact.kind, "identity": artifact.identity, "capture": artifact.capture}
+        rows = artifact.row_digests
+        if kind == "covering":
+            rows = sorted(draw.sample(rows, len(rows) // 2))
+            body["capture"] = {
+                **artifact.capture,
+                **({"k": 10} if "k" in artifact.capture else {"max_new_tokens": 128}),
+            }
+        if kind == "miss":
+            body["identity"] = {**artifact.identity, "precision": "fp8"}
+        asked.append({**body, "row_digests": rows, "project": mine.slug})
+    return asked
+
+
+def measure(client: httpx.Client, kind: str, count: int) -> dict:
+    """Milliseconds of each answer, as the client sees them."""
+    bodies = [json.dumps(body).encode() for body in questions(kind, count)]
+    wanted = {"exact": ("use",), "covering": ("cut", "use"), "miss": ("make",)}[kind]
+    times, wrong, rows = [], 0, []
+    for place, body in enumerate(bodies):
+        start = time.perf_counter()
+        answer = client.post("/api/v1/artifacts/lookup/", content=body)
+        took = 1000 * (time.perf_counter() - start)
+        answer.raise_for_status()
+        wrong += answer.json()["decision"]["action"] not in wanted
+        if place >= count // 10:  # the first ones warm caches up
+            times.append(took)
+            rows.append(len(body) / 1000)
+    times.sort()
+    p95 = times[int(0.95 * len(times))]
+    return {"median": statistics.median(times), "p95": p95, "wrong": wrong, "kb": statistics.median(rows)}
+
+
+def plans() -> None:
+    """EXPLAIN of the queries of one miss, which asks the most."""
+    body = questions("miss", 1)[0]
+    request = ArtifactRequest(
+        kind=body["kind"], identity=body["identity"], capture=body["capture"], row_digests=tuple(body["row_digests"])
+    )
+    user = User.objects.get(username="bench")
+    with CaptureQueriesContext(connection) as captured:
+        reuse.find(request, Project.objects.get(slug="bench-0"), user)
+    seen = set()
+    for query in captured.captured_queries:
+        shape = re.sub(r"'[^']*'|\d+", "?", query["sql"])
+        if shape in seen:
+            continue
+        seen.add(shape)
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN (ANALYZE, BUFFERS) " + query["sql"].replace("%", "%%"))
+            print("\n".join(line for (line,) in cursor.fetchall()), "\n")
+
+
+def main() -> None:
+    """Fill, serve, ask; a table in the end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10**4, 10**5, 10**6])
+    parser.add_argument("--count", type=int, default=200, help="questions of each kind")
+    parser.add_argument("--plans", action="store_true")
+    options = parser.parse_args()
+    call_command("migrate", verbosity=0)
+    user, _ = User.objects.get_or_create(username="bench")
+    _, secret = accounts.issue_token(user=user)
+    for project in fill.projects()[:1]:
+        Membership.objects.get_or_create(project=project, user=user, defaults={"role": "submitter"})
+    command = [sys.executable, "-m", "gunicorn", "registry.wsgi:application", "--bind", f"127.0.0.1:{PORT}"]
+    command += ["--preload", "--worker-class", "gthread", "--workers", "2", "--threads", "4", "--log-level", "error"]
+    server = subprocess.Popen(command, cwd=ROOT)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as client:
+            client.headers = {
+                "Authorization": f"Token {secret}",
+                "Content-Type": "application/json",
+                "Host": "localhost",
+            }
+            for size in options.sizes:
+                began = time.perf_counter()
+                fill.fill(size)
+                print(f"{size} artifacts, filled in {time.perf_counter() - began:.0f} s", flush=True)
+                for kind in ("exact", "covering", "miss"):
+                    found = measure(client, kind, min(options.count, size // 60))
+                    print(
+                        f"{size:>8} {kind:<9} median {found['median']:6.1f} ms  p95 {found['p95']:6.1f} ms  "
+                        f"body {found['kb']:.0f} kB  other answers {found['wrong']}",
+                        flush=True,
+                    )
+        if options.plans:
+            plans()
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()
