@@ -24,6 +24,7 @@ CONTEXT: dict[str, Any] = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -43,6 +44,7 @@ CONTEXT: dict[str, Any] = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -53,6 +55,8 @@ CONTEXT: dict[str, Any] = {
 COLUMNS: dict[str, dict[str, str]] = {
     "answers.jsonl": {"prompt_digest": "sc:Text", "prompt": "sc:Text", "text": "sc:Text", "finished": "sc:Boolean"}
 }
+# Croissant's name for a format, where it has one of its own.
+FORMATS = {"application/jsonl": "application/jsonlines"}
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 Address = Callable[[str], str]
 
@@ -89,7 +93,7 @@ def _file_object(entry: dict[str, Any], address: str) -> dict[str, Any]:
         "name": entry["name"],
         "contentUrl": address,
         "contentSize": f"{entry['bytes']} B",
-        "encodingFormat": entry["media_type"],
+        "encodingFormat": FORMATS.get(entry["media_type"], entry["media_type"]),
         "sha256": entry["sha256"],
     }
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
 
 from registry.models import Artifact, ArtifactUse, Job, Origin, Project, Run, Stage, Study
-from registry.selectors import artifacts, runs, studies
+from registry.selectors import runs, studies
 from registry.selectors.figures import Reader, standing_records
 
 STUDIES_SHOWN, RUNS_SHOWN = 6, 8
@@ -93,12 +93,11 @@ def spared(user: Reader) -> Spared:
         .exclude(artifact__simulated=True)
         .exclude(run__status__in=[Run.Status.FAILED, Run.Status.CANCELLED])
     )
-    energies = [
-        artifacts.spared(energy_j, [ArtifactUse(how=how, used_share=share)])
-        for energy_j, how, share in uses.values_list("artifact__production_energy_j", "how", "used_share")
-    ]
-    known = [energy_j for energy_j in energies if energy_j is not None]
-    return Spared(energy_j=sum(known) if known else None, uses=len(energies), unknown=len(energies) - len(known))
+    # As `artifacts.spared`, added up by the database: a use that only cut it spared what the cut would have cost.
+    share = Case(When(how=ArtifactUse.How.CUT, then=F("used_share")), default=Value(1.0))
+    spared_j = F("artifact__production_energy_j") * share
+    sums = uses.order_by().aggregate(energy_j=Sum(spared_j), uses=Count("pk"), known=Count(spared_j))
+    return Spared(energy_j=sums["energy_j"], uses=sums["uses"], unknown=sums["uses"] - sums["known"])
 
 
 def cards(shown: Iterable[Study], user: Reader) -> list[StudyCard]:

@@ -160,3 +160,14 @@ def test_nobody_in_particular_may_submit_nowhere(project, member, stranger):
     assert list(home.writable_projects(member)) == [project]
     assert not home.writable_projects(stranger).exists()
     assert not home.writable_projects(AnonymousUser()).exists()
+
+
+def test_the_registry_s_counter_adds_up_what_each_artifact_s_books_say(study, owner):
+    made = scenes.distilled_study(study)
+    cache = Artifact.objects.get(kind="logit_cache")
+    scenes.use_artifact(scenes.add_run(study, "kd"), cache, ArtifactUse.How.CUT, 0.25)
+    unmeasured = scenes.add_run(study, "kd")
+    scenes.use_artifact(unmeasured, cache, ArtifactUse.How.CUT, None)
+    Run.objects.filter(pk=made["synthetic_sft 20 layers"].pk).update(status="failed")
+    found = home.spared(owner)
+    assert (found.energy_j, found.uses, found.unknown) == (9000.0 + 2250.0, 3, 1)
