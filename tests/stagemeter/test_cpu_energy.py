@@ -300,12 +300,12 @@ def test_energy_is_never_negative_grows_with_the_window_and_adds_up(log, cuts):
     a, b, c = sorted(cut * end for cut in cuts)
     for part in (0, 1):  # CPU, RAM
         first, second, whole = (cpu_energy(log, window(*w))[part] for w in ((a, b), (b, c), (a, c)))
-        if None in (first.value_j, second.value_j, whole.value_j) or len({first.method, second.method}) > 1:
+        if None in (first.value_j, second.value_j, whole.value_j):
             continue
         assert first.value_j >= 0
         assert second.value_j >= 0
-        assert whole.value_j >= max(first.value_j, second.value_j) - 1e-6
-        if whole.method == first.method:
+        if first.method == second.method == whole.method:  # an edge out of a register's reach leaves the estimate
+            assert whole.value_j >= max(first.value_j, second.value_j) - 1e-6
             assert whole.value_j == pytest.approx(first.value_j + second.value_j, rel=1e-9, abs=1e-6)
         if whole.method == "rapl":
             assert 0 <= whole.lower_j <= whole.value_j <= whole.upper_j

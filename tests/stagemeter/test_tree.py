@@ -182,7 +182,7 @@ def test_workers_that_load_data_are_part_of_the_stage_while_they_live_and_after(
     for worker in workers:
         worker.join(timeout=30)
     used = tree.read()["cpu_s"] - began
-    assert alive >= 0.3
+    assert alive > 0.29
     # Four batches of 0.1 s and what this process used, neither lost nor doubled when the workers were joined.
     assert used == pytest.approx(0.4 + time.process_time() - own, abs=0.15)
 
