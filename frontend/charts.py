@@ -45,6 +45,7 @@ DASHES = ("solid", "dot", "dash", "dashdot")
 LOST, LOST_COLOUR = "attempt that failed or died", "#cc79a7"
 BANDS = ("rgba(128,128,128,0.06)", "rgba(128,128,128,0.14)")
 LETTER_PX = 7.0
+HEADROOM = 1.15
 NARROWEST_SHADE, MOST_SHADES = 0.002, 100  # of the width; more would only slow the page down
 
 
@@ -220,8 +221,13 @@ def power_chart(
         named.add(group)
     figure.update_layout(shapes=[*_bands(bands, shown_ms, width_px), *_holes(lines, shown_ms)])
     figure.update_xaxes(type="date", range=[_moment(moment) for moment in shown_ms])
-    figure.update_yaxes(rangemode="tozero", fixedrange=True)
+    # The names of the stages stand above the lines.
+    figure.update_yaxes(range=[0, HEADROOM * _highest(lines)], fixedrange=True)
     return figure
+
+
+def _highest(lines: Sequence[PowerLine]) -> float:
+    return max((float(np.max(line.power_w)) for line in lines if len(line.power_w)), default=1.0) or 1.0
 
 
 def _power_styles(lines: Sequence[PowerLine]) -> dict[str, dict[str, Any]]:
@@ -238,9 +244,9 @@ def _power_styles(lines: Sequence[PowerLine]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def _broken(line: PowerLine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _broken(line: PowerLine) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """The samples, with an empty one at the beginning of each gap, where the line must end."""
-    at_ms, watts = np.asarray(line.at_ms, np.float64), np.asarray(line.power_w, np.float64)
+    at_ms, watts = np.asarray(line.at_ms, np.float64), np.asarray(line.power_w, np.float32)
     places = np.searchsorted(at_ms, [start for start, _ in line.gaps_ms], side="right")
     return np.insert(at_ms, places, [start for start, _ in line.gaps_ms]), np.insert(watts, places, np.nan)
 

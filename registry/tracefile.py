@@ -294,13 +294,12 @@ class TraceReader:
         groups = self._groups.get((component, device), [])
         for group in _around(groups, start_s, end_s):
             try:
-                columns = self._file.read_row_group(group, columns=["time_us", "power_w"], use_threads=False)
-                watts = columns["power_w"].combine_chunks().to_numpy(zero_copy_only=False)
-                times = columns["time_us"].combine_chunks().to_numpy() / 1e6
+                rows = self._file.read_row_group(group, columns=["time_us", "power_w"], use_threads=False).drop_null()
+                # By way of dlpack, because pyarrow's own conversion loads pandas, where that is installed.
+                times = np.from_dlpack(rows["time_us"].combine_chunks()) / 1e6
+                watts = np.from_dlpack(rows["power_w"].combine_chunks())
             except (pa.ArrowException, OSError) as error:
                 raise TraceError(f"the trace cannot be read: {error}") from error
-            read = ~np.isnan(watts)
-            times, watts = times[read], watts[read].astype(np.float32)
             first = max(0, int(np.searchsorted(times, start_s)) - 1)
             last = int(np.searchsorted(times, end_s, side="right")) + 1
             if len(times[first:last]):

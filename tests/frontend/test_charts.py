@@ -211,6 +211,11 @@ def test_a_band_is_named_in_its_visible_part():
     assert (shape.x0, shape.x1) == ("1970-01-01 00:00:40.000000", "1970-01-01 00:01:00.000000")
 
 
+def test_the_highest_line_leaves_room_for_the_names_of_the_stages():
+    low, high = power_chart([power(), power("GPU 1", power_w=[10.0, 700.0, 20.0])]).layout.yaxis.range
+    assert (low, high) == (0, pytest.approx(805))
+
+
 def test_ten_thousand_gaps_are_not_ten_thousand_shades():
     gaps = [(i * 1000.0, i * 1000.0 + 900.0) for i in range(10_000)]
     wide = [(2e7, 3e7)]

@@ -22,12 +22,13 @@ def get(path):
 for path in ("/", "/healthz", "/login/", "/studies/", "/artifacts/", "/runs/", "/api/v1/studies/", "/api/docs/"):
     get(path)
 heavy = sorted({name.partition(".")[0] for name in sys.modules}
-               & {"torch", "transformers", "accelerate", "datasets", "workers", "lm_eval", "codecarbon"})
+               & {"torch", "transformers", "accelerate", "datasets", "workers", "lm_eval", "codecarbon",
+                  "pyarrow", "pandas"})
 print("loaded:", *heavy)
 """
 
 
-def test_serving_pages_and_the_api_loads_neither_torch_nor_a_worker(transactional_db):
+def test_serving_pages_and_the_api_loads_neither_torch_nor_a_worker_nor_pyarrow(transactional_db):
     url = os.environ["DATABASE_URL"].replace("/stagemeter?", f"/{connection.settings_dict['NAME']}?")
     done = subprocess.run(
         [sys.executable, "-c", SERVE],

@@ -1,6 +1,8 @@
 """The file of a power trace: what is written is read, whole or in part, with little memory."""
 
 import math
+import subprocess
+import sys
 import tracemalloc
 
 import pyarrow.parquet as pq
@@ -158,3 +160,13 @@ def test_a_long_trace_is_never_in_memory_as_a_whole(path):
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 8_000 * 4 * 20 / 4  # 20 bytes a reading
+
+
+def test_reading_a_trace_loads_no_pandas(path):
+    write(path, ramp(3))
+    code = (
+        "import sys; from registry.tracefile import TraceReader; "
+        f"pieces = list(TraceReader(open({str(path)!r}, 'rb')).samples('gpu', 'GPU-1', start_s=0, end_s=9)); "
+        "sys.exit(len(pieces[0][0]) != 3 or 'pandas' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
