@@ -55,8 +55,10 @@ class Texts(serializers.ListField):
 
     def to_internal_value(self, data: Any) -> list[str]:
         """The texts. Raises `ValidationError` naming each bad one by its place."""
-        if isinstance(data, list) and all(type(one) is str and 0 < len(one) <= 200 for one in data):
-            return data
+        if isinstance(data, list) and data and set(map(type, data)) == {str}:
+            lengths = set(map(len, data))
+            if min(lengths) > 0 and max(lengths) <= 200 and len(data) <= (self.max_length or len(data)):
+                return data
         return super().to_internal_value(data)
 
 

@@ -102,13 +102,19 @@ def _integer(digits: str) -> int:
     return value
 
 
+_CONTAINERS = {dict, list}
+
+
 def _deeper_than(limit: int, value: Any) -> bool:
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(limit):
+        below = [outer.values() if isinstance(outer, dict) else outer for outer in level]
+        # Most lists are long and flat: their types are looked at together.
         level = [
             inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            for values in below
+            if not _CONTAINERS.isdisjoint(map(type, values))
+            for inner in values
             if isinstance(inner, dict | list)
         ]
     return bool(level)

@@ -5,6 +5,7 @@ both. An unknown one is empty, and an empty one allows nothing to others.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -79,6 +80,7 @@ def derived(spec: RunSpec, *, of_teacher: bool) -> str:
     return str(of_run(spec, of_teacher=of_teacher)["licence"])
 
 
+@lru_cache(maxsize=4096)
 def allows_sharing(expression: str) -> bool:
     """Whether what is under this licence may be handed on: one of its alternatives is known to let others use it."""
     return _permits(_parsed(expression))
