@@ -7,13 +7,13 @@ from django.conf import settings
 from django.db import transaction
 
 from registry import storage
-from registry.models import Stage, Trace
+from registry.models import Stage, Trace, User
 from registry.services import audit
 from registry.services.errors import Conflict, Invalid
 from registry.tracefile import Line
 
 
-def keep(*, stage: Stage, path: Path, lines: Sequence[Line]) -> Trace:
+def keep(*, stage: Stage, path: Path, lines: Sequence[Line], actor: User | None = None) -> Trace:
     """Store the trace that `tracefile.TraceWriter` left at `path` and put it beside its record. Safe to repeat.
 
     Raises `Invalid` for a file beyond `MAX_TRACE_BYTES`, `Conflict` where another trace stands, and `StorageError` or
@@ -32,7 +32,7 @@ def keep(*, stage: Stage, path: Path, lines: Sequence[Line]) -> Trace:
             stage=stage, defaults=values | {"lines": [line.to_dict() for line in lines]}
         )
         if created:
-            audit.record(actor=None, project=stage.project, action="trace stored", subject=stage, bytes=stored.bytes)
+            audit.record(actor=actor, project=stage.project, action="trace stored", subject=stage, bytes=stored.bytes)
     if trace.sha256 != stored.sha256:
         raise Conflict(f"{stage} has another power trace already", record_id=stage.record_id)
     return trace

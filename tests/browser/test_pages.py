@@ -155,6 +155,10 @@ def test_the_power_of_a_run_is_drawn_and_zooming_asks_for_every_sample(open_page
     page.wait_for_function(f"before => {drawn} === before", arg=whole)
     with page.expect_response(lambda answer: answer.url.endswith("&from=60.0000&to=120.0000")):
         page.get_by_role("button", name="student training").click()
+    swap = "htmx.ajax('GET', '?part=records', {target: '#run-records', swap: 'outerHTML'})"
+    with page.expect_response(lambda answer: answer.url.endswith("&from=60.0000&to=120.0000")):
+        page.evaluate(swap)  # as after a new record: the zoom stays
+    page.wait_for_selector("#chart-power .scatterlayer path.js-line")
     assert page.locator("#power-table tbody tr").count() == 1
     assert page.complaints == []
 
