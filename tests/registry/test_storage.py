@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import fsspec
+import httpx
 import pytest
 from django.core.management import call_command
 from django.utils import timezone
@@ -152,6 +153,16 @@ def test_a_download_that_broke_off_goes_on_or_begins_anew(store, folder, tmp_pat
 def test_a_stretch_of_a_file_is_read_alone(store, folder):
     key = put(folder)
     assert b"".join(storage.read(key, "rows.jsonl", 16, 48)) == b'{"prompt": "a"}\n' * 2
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_a_signed_address_serves_its_file_to_be_saved_and_no_other(store, folder):
+    key = put(folder)
+    address = storage.signed_url(key, "rows.jsonl", seconds=60)
+    answer = httpx.get(address)
+    assert answer.content == (folder / "rows.jsonl").read_bytes()
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="rows.jsonl"'
+    assert answer.headers["Content-Type"] == "application/octet-stream"
 
 
 @pytest.mark.parametrize("name", ["../rows.jsonl", ".complete", "", "a/b", "rows.jsonl\x00"])
