@@ -296,8 +296,8 @@ class TraceReader:
             try:
                 rows = self._file.read_row_group(group, columns=["time_us", "power_w"], use_threads=False).drop_null()
                 # By way of dlpack, because pyarrow's own conversion loads pandas, where that is installed.
-                times = np.from_dlpack(rows["time_us"].combine_chunks()) / 1e6
-                watts = np.from_dlpack(rows["power_w"].combine_chunks())
+                times = np.asarray(np.from_dlpack(rows["time_us"].combine_chunks()), np.float64) / 1e6
+                watts = np.asarray(np.from_dlpack(rows["power_w"].combine_chunks()), np.float32)
             except (pa.ArrowException, OSError) as error:
                 raise TraceError(f"the trace cannot be read: {error}") from error
             first = max(0, int(np.searchsorted(times, start_s)) - 1)
