@@ -123,7 +123,7 @@ def test_a_second_start_goes_on_and_a_dead_child_is_started_again(installation):
     worker.kill()
     installation.wait_for("The worker ended by SIGKILL; it is started again in 1 s.", within_s=20)
     deadline = time.monotonic() + 60
-    while httpx.get(f"{installation.base}/healthz").json()["status"] != "ok":
+    while httpx.get(f"{installation.base}/healthz", timeout=30).json()["status"] != "ok":
         assert time.monotonic() < deadline, installation.output()
         time.sleep(0.5)
     assert installation.interrupt() == 0
