@@ -13,6 +13,7 @@ import httpx
 import pytest
 from django.core.management import call_command
 from django.utils import timezone
+from s3fs import S3FileSystem
 
 from registry import storage
 from registry.models import Artifact
@@ -50,6 +51,7 @@ def store(request, tmp_path, settings, monkeypatch):
         for name, value in names.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3_server"))
+        S3FileSystem.clear_instance_cache()  # one that another test made keeps the address it was made with
         bucket = hashlib.sha256(str(tmp_path).encode()).hexdigest()[:20]
         settings.ARTIFACT_URL = f"s3://{bucket}/some/prefix"
         fsspec.core.url_to_fs(settings.ARTIFACT_URL)[0].mkdir(bucket)
