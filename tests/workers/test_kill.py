@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -50,9 +51,19 @@ def kill_all(worker: subprocess.Popen) -> None:
     except psutil.NoSuchProcess:
         processes = []
     for process in processes:
-        if isinstance(process, subprocess.Popen) or "stagemeter.sampler" not in " ".join(process.cmdline()):
-            os.kill(process.pid, signal.SIGKILL)
+        if not _is_sampler(process):
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(process.pid, signal.SIGKILL)
     worker.wait()
+
+
+def _is_sampler(process: subprocess.Popen | psutil.Process) -> bool:
+    if isinstance(process, subprocess.Popen):
+        return False
+    try:
+        return any(word in ("stagemeter.sampler", "stagemeter.cpu_sampler") for word in process.cmdline())
+    except psutil.Error:  # gone, or a zombie
+        return False
 
 
 def wait_for(condition, seconds: float, log: Path) -> None:
