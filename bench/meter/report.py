@@ -1,10 +1,11 @@
 """What the benches print: text tables for people, and with `--json` one line at the end for programs."""
 
+import argparse
 import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -61,8 +62,33 @@ def finish(name: str, results: dict[str, Any], checks: Checks, *, as_json: bool)
     """Print the verdicts, and everything as one line of JSON if asked to; the exit status, 1 where a figure misses."""
     checks.print()
     if as_json:
-        load = [round(x, 2) for x in os.getloadavg()]
-        host = {"python": platform.python_version(), "cores": os.cpu_count(), "load": load}
-        print(json.dumps({"bench": name, "host": host, "results": results, "checks": checks.rows}, ensure_ascii=False))
+        print(as_line(name, results, checks))
     sys.stdout.flush()
     return int(not all(row["met"] for row in checks.rows))
+
+
+def as_line(name: str, results: dict[str, Any], checks: Checks) -> str:
+    """Everything as one line of JSON."""
+    load = [round(x, 2) for x in os.getloadavg()]
+    host = {"python": platform.python_version(), "cores": os.cpu_count(), "load": load}
+    found = {"bench": name, "host": host, "results": results, "checks": checks.rows}
+    return json.dumps(found, ensure_ascii=False)
+
+
+Run = Callable[[argparse.Namespace, Checks], dict[str, Any]]
+
+
+def parser(name: str, about: str, add_options: Callable[[argparse.ArgumentParser], None]) -> argparse.ArgumentParser:
+    """The command line that every bench has."""
+    made = argparse.ArgumentParser(prog=f"python -m bench.meter.{name}", description=about.splitlines()[0])
+    made.add_argument("--quick", action="store_true", help="only see that it works")
+    made.add_argument("--json", action="store_true", help="print all figures as one line of JSON at the end")
+    add_options(made)
+    return made
+
+
+def program(name: str, about: str, add_options: Callable[[argparse.ArgumentParser], None], run: Run) -> int:
+    """Run one bench as a program."""
+    options, checks = parser(name, about, add_options).parse_args(), Checks()
+    results = run(options, checks)
+    return finish(name, results, checks, as_json=options.json)
