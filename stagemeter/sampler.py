@@ -50,6 +50,7 @@ LONGEST_FAST_S = 0.5
 LONGEST_FAST_AT_END_S = 0.3
 PARENT_CHECK_S = 0.5
 CPU_SAMPLER_ENDS_WITHIN_S = 45.0
+ORPHAN_ENDS_WITHIN_S = 1.0
 
 
 class Log:
@@ -257,12 +258,12 @@ def start_cpu_sampler(directory: Path, pid: int, cache: Path | None) -> subproce
     )
 
 
-def stop_cpu_sampler(process: subprocess.Popen[bytes]) -> None:
-    """Have it take its last reading and end."""
+def stop_cpu_sampler(process: subprocess.Popen[bytes], within_s: float) -> None:
+    """Have it take its last reading and end; kill it if it does not within `within_s` seconds."""
     if process.stdin is not None:
         process.stdin.close()
     try:
-        process.wait(CPU_SAMPLER_ENDS_WITHIN_S)
+        process.wait(within_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -309,7 +310,8 @@ def main(arguments: list[str] | None = None) -> int:
     reason = sampler.run(0, 1)
     sampler.finish_watch()
     sampler.sample(mark="last")
-    stop_cpu_sampler(cpu)
+    # Where nobody waits any more, nothing may linger: CodeCarbon may be loading still, deaf to everything.
+    stop_cpu_sampler(cpu, CPU_SAMPLER_ENDS_WITHIN_S if reason == "stopped" else ORPHAN_ENDS_WITHIN_S)
     log.append("end", reason=reason)
     log.close()
     _answer(1, "done")
