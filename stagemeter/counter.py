@@ -27,11 +27,13 @@ from stagemeter.sensors import flag
 
 SANE_MULTIPLE = 1.5  # of the power limit; readings beyond are garbage (a 32-bit driver library has reported megawatts)
 DEFAULT_TICK_S = 0.1  # what data-centre GPUs publish at, for a counter that was not seen to move
+SLOWEST_TICK_S = 0.5  # a counter may have saved up this much when it moves
 FINE_TICK_S = 0.005  # a counter that moves this often is exact at every read
 CLOSE_S = 0.03  # reads closer than this say how often ticks come
 ENOUGH_READS = 8
 NEAR_S = 1.5  # how far around an edge readings are looked at
-STANDSTILL_S = 2.0  # a counter that does not move for this long under load is broken
+STANDSTILL_S = 0.5  # a counter that does not move for this long under load is broken,
+TICKS_OF_STANDSTILL = 5  # unless its ticks are that long
 HARD_TO_TELL_W = 4.0  # two powers closer than this are one, with noise
 MARGIN = 0.01  # how far beyond the powers seen others may lie
 
@@ -179,7 +181,7 @@ class CounterFold:
         self._window, self._limit = window, limit_w
         self._start, self._end = _Near(window.start), _Near(window.end)
         self._series = Series(limit_w)
-        self._peak_w = 0.0
+        self._standstill: Flags = []
 
     def add(self, point: GpuPoint) -> None:
         """Take one reading; one without a counter says nothing here."""
@@ -198,6 +200,7 @@ class CounterFold:
         if not all(self._reaches(points, edge) for points, edge in zip(near, self._edges, strict=True)):
             return None
         period = self._period(near)
+        self._standstill = self._series.stood_still(period)
         start, end = (
             count_at(points, edge, period, self._limit) for points, edge in zip(near, self._edges, strict=True)
         )
@@ -216,7 +219,7 @@ class CounterFold:
     @property
     def doubt(self) -> Flags:
         """Why the counter is not to be believed at all; empty if it is."""
-        return self._series.doubt
+        return [*self._series.doubt, *self._standstill]
 
     @property
     def _edges(self) -> tuple[float, float]:
@@ -353,6 +356,7 @@ class Series:
         self._held: GpuPoint | None = None
         self._offset = 0.0
         self._still_since: float | None = None
+        self._stood_s = self._stood_w = 0.0
         self._bridges: list[_Bridge] = []
         self._slips = 0
         self._watts = 0.0
@@ -447,13 +451,21 @@ class Series:
     def _can_follow(self, a: GpuPoint, b: GpuPoint) -> bool:
         """Whether the counter can go from `a` to `b`: it only rises, and no faster than the card can draw."""
         moved = ((b.mj or 0) - (a.mj or 0)) / 1000
-        fastest = SANE_MULTIPLE * self._limit * (b.t - a.t + DEFAULT_TICK_S) if self._limit else float("inf")
+        fastest = SANE_MULTIPLE * self._limit * (b.t - a.t + SLOWEST_TICK_S) if self._limit else float("inf")
         return 0 <= moved <= fastest
 
     def _watch_standstill(self, point: GpuPoint) -> None:
         last = self._last
         if last is None or self._still_since is None or point.mj != last.mj or not self._watts:
             self._still_since = point.t
-        elif point.t - self._still_since > STANDSTILL_S and not self.doubt:
-            text = f"the energy counter stood still at {self._watts:.0f} W; power was integrated instead"
-            self.doubt = [flag("counter_frozen", text)]
+        elif point.t - self._still_since > self._stood_s:
+            self._stood_s, self._stood_w = point.t - self._still_since, self._watts
+
+    def stood_still(self, period_s: float) -> Flags:
+        """Whether the counter did not move for five of its ticks, and half a second at least, under load."""
+        if self._stood_s <= max(TICKS_OF_STANDSTILL * period_s, STANDSTILL_S):
+            return []
+        text = (
+            f"the energy counter stood still for {self._stood_s:.1f} s at {self._stood_w:.0f} W; power was integrated"
+        )
+        return [flag("counter_frozen", text)]
