@@ -148,7 +148,7 @@ class Sampler:
 
     def watch(self, moves: int, seconds: float) -> None:
         """Read fast from now on, until every counter has moved `moves` times or `seconds` have passed."""
-        if self._gpu is not None:
+        if self._gpu is not None and self._adaptive:
             owed = self._watch.wanted if self._watch is not None else 0
             self._watch = Watch(max(moves, owed), time.monotonic() + (LONGEST_FAST_S if owed > moves else seconds))
 
@@ -289,7 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--pid", type=int, required=True, help="the metered process, which is this one's parent")
     parser.add_argument("--period", type=float, default=0.1, help="seconds between samples")
-    parser.add_argument("--constant", action="store_true", help="no faster around edges than in between")
+    parser.add_argument("--constant", action="store_true", help="never read faster than the period")
     parser.add_argument("--cpu-cache", type=Path, help="where the processor's design power is kept")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage; the stage then stops its sampler

@@ -11,7 +11,7 @@ QUICK = {
     "overhead": ["--seconds", "5"],
     "longrun": ["--hours", "0.5"],
 }
-WHOLE: dict[str, list[str]] = {**dict.fromkeys(QUICK, []), "realtime": ["--waves", "square", "burst10"]}
+WHOLE: dict[str, list[str]] = {**{name: [] for name in QUICK}, "realtime": ["--waves", "square", "burst10"]}
 
 
 def main() -> int:
