@@ -242,7 +242,7 @@ def count_at(points: Sequence[GpuPoint], t: float, period_s: float, limit_w: flo
     times = [knot.t for knot in found]
     at = bisect_right(times, t)
     if 0 < at < len(found):
-        return _between(found[at - 1], found[at], t, _Powers(points, found, at, limit_w))
+        return _between(found[at - 1], found[at], t, _Powers(points, found, at, limit_w=limit_w, exact=period_s == 0.0))
     read = [p for p in points if p.mj is not None]
     nearest = read[0] if at == 0 else read[-1]
     limit = limit_w or max((p.inst_w or p.w or 0.0 for p in read), default=0.0)
@@ -250,15 +250,18 @@ def count_at(points: Sequence[GpuPoint], t: float, period_s: float, limit_w: flo
 
 
 class _Powers:
-    """The powers around the tick that ends at `found[at]`."""
+    """The powers around the tick that ends at `found[at]`; between two reads of an `exact` counter, around those."""
 
-    def __init__(self, points: Sequence[GpuPoint], found: Sequence[Knot], at: int, limit_w: float | None) -> None:
+    def __init__(
+        self, points: Sequence[GpuPoint], found: Sequence[Knot], at: int, *, limit_w: float | None, exact: bool
+    ) -> None:
         a, b = found[at - 1], found[at]
         self.mean = _mean_w(a, b)
         instants = [(p.t - p.inst_age_s, p.inst_w) for p in points if p.inst_w is not None]
         times = [t for t, _ in instants]
-        self.first = _instant_after(instants, times, a, b.t)
-        self.last = _instant_after(instants, times, b, b.t + (b.t - a.t))
+        instant = _instant_at if exact else _instant_after
+        self.first = instant(instants, times, a, b.t)
+        self.last = instant(instants, times, b, b.t + (b.t - a.t))
         means = [_mean_w(c, d) for c, d in itertools.pairwise(found[max(at - 3, 0) : at + 3])]
         near = [w for s, w in instants if a.t - (b.t - a.t) <= s <= b.t + 2 * (b.t - a.t)]
         wide = [w for _, w in instants] + [_mean_w(c, d) for c, d in itertools.pairwise(found)]
@@ -277,6 +280,14 @@ def _instant_after(
     """The instant power published at a tick: the first one read after it."""
     at = bisect_right(times, knot.t + knot.doubt_s)
     return instants[at][1] if at < len(instants) and times[at] <= until + knot.doubt_s else None
+
+
+def _instant_at(
+    instants: Sequence[tuple[float, float]], times: Sequence[float], knot: Knot, until: float
+) -> float | None:
+    """The instant power of the very read that the knot is, or the first one after it."""
+    at = bisect_left(times, knot.t - knot.doubt_s)
+    return instants[at][1] if at < len(instants) and times[at] <= until else None
 
 
 def _between(a: Knot, b: Knot, t: float, powers: _Powers) -> Count:

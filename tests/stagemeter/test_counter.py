@@ -45,6 +45,15 @@ def test_an_exact_counter_is_read_off_the_line_between_two_reads():
     assert energy.method == "nvml_counter"
 
 
+@pytest.mark.parametrize("start", [12.385, 12.391, 12.399, 12.79, 12.8])
+def test_a_step_between_two_reads_of_an_exact_counter_is_found_by_the_powers_at_both(start):
+    """An edge falls between two reads, and power steps there too: the energy says when."""
+    times = every(0.02, 9.507, 20.5)
+    points = [GpuPoint(t, int(1000 * SQUARE.energy_j(t)), None, SQUARE.power_w(t)) for t in times]
+    energy = gpu_energy(points, Window(start=start, end=start + 0.2, period_s=0.02), DEVICE)
+    assert energy.value_j == pytest.approx(SQUARE.between_j(start, start + 0.2), rel=0.001)
+
+
 def test_the_pace_of_a_counter_is_seen_from_fast_reads():
     assert tick_period(ticking(SQUARE, every(0.002, 10, 10.4))) == pytest.approx(TICK_S, abs=0.003)
     assert tick_period(steady(300.0, every(0.002, 10, 10.4))) == 0.0
