@@ -29,6 +29,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "training.optimizer": ("adafactor", "adamw"),
     "training.schedule": ("cosine", "constant"),
     "distillation.encoding": ("fp16", "fp32"),
+    "distillation.tail": ("bucket", "truncated"),
     "evaluation.suite": (*benchmarks.OWN, *benchmarks.HARNESS, *benchmarks.JUDGED),
 }
 
@@ -67,6 +68,10 @@ WORDS: dict[str, Words] = {
     "distillation.temperature": (_("Temperature T"), _("Of this run; among those held.")),
     "distillation.ce_weight": (_("Weight of cross-entropy α"), _("L = α·CE + (1 − α)·T²·KL.")),
     "distillation.encoding": (_("Encoding of logits"), ""),
+    "distillation.tail": (
+        _("Beyond the top k"),
+        _("bucket: the rest as one token, exact in mass; truncated: left out."),
+    ),
     "decoding.temperature": (_("Temperature"), _("0 is greedy.")),
     "decoding.top_p": (_("Top-p"), ""),
     "decoding.top_k": (_("Top-k"), _("0 is no limit.")),

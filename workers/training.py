@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import Adafactor
 
 from registry.accounting.spec import TrainingSpec
 from registry.workloads.rows import WorkloadError
 from workers.checkpoints import Checkpoints
 from workers.data import TOKENS_PER_PASS, Batch, Example, by_length, collate, label_states
-from workers.losses import CrossEntropy, Loss
+from workers.losses import Distillation, Loss
 from workers.models import autocast, resolve_precision
 from workers.stages.contract import Report
 
@@ -35,6 +36,7 @@ class Progress:
     evaluations_without: int = 0
     stopped_early: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
+    tail_mass: float | None = None  # the teacher's mean mass at T beyond its top k, over the steps; None without one
     seconds: float = 0.0
 
 
@@ -75,11 +77,12 @@ def train(
             collate(part, language_model.device) for part in step_examples(examples, settings, seed, progress.step)
         ]
         labels = sum(batch.labels for batch in batches)
-        total = 0.0
+        sums = []
         for batch in batches:  # micro-batches of one optimiser step: Σ over tokens ÷ tokens of the whole step
             with autocast(dtype):
-                total += backward(language_model, batch, loss, scale=1 / labels) / labels
+                sums.append(backward(language_model, batch, loss, scale=1 / labels))
             report.tokens(prompt=batch.prompt_tokens, trained=batch.labels, padding=batch.padding)
+        total, tail = (torch.stack(sums).sum(0) / labels).tolist()  # once a step: the device is not waited for before
         norm = torch.nn.utils.clip_grad_norm_(language_model.parameters(), settings.clip_norm)
         if not math.isfinite(total) or not torch.isfinite(norm):
             raise WorkloadError(f"the loss became {total} at step {progress.step}; lower training.learning_rate")
@@ -89,6 +92,9 @@ def train(
         progress.step += 1
         progress.seconds += time.monotonic() - started
         figures = {"loss": total, "learning_rate": rate, "gradient_norm": float(norm)}
+        if isinstance(loss, Distillation):
+            progress.tail_mass = ((progress.tail_mass or 0.0) * (progress.step - 1) + tail) / progress.step
+            figures["tail_mass"] = tail
         report.progress(done=progress.step, total=settings.max_steps, note="training", figures=figures)
 
         if progress.step % settings.evaluate_every == 0 or progress.step == settings.max_steps:
@@ -107,25 +113,24 @@ def train(
     return progress
 
 
-def backward(language_model: Any, batch: Batch, loss: Loss, scale: float) -> float:
-    """Forward and backward over one micro-batch; the loss summed over its label positions, unscaled."""
+def backward(language_model: Any, batch: Batch, loss: Loss, scale: float) -> Tensor:
+    """Forward and backward over one micro-batch; [2]: the loss and the tail mass, summed over its label positions.
+
+    The head runs piece by piece, forward and backward, so that the logits of one piece live at a time.
+    """
     states = label_states(language_model, batch)  # [N, d]
     teacher = loss.teacher(batch)
-    if batch.labels <= HEAD_CHUNK:
-        total = loss(language_model.get_output_embeddings()(states), batch.targets, teacher).total
-        (total * scale).backward()
-        return float(total.detach())
     detached = states.detach().requires_grad_()
-    summed = 0.0
-    for start in range(0, batch.labels, HEAD_CHUNK):  # logits [chunk, V] live for one piece only
+    sums = torch.zeros(2, device=states.device)
+    for start in range(0, batch.labels, HEAD_CHUNK):
         end = min(start + HEAD_CHUNK, batch.labels)
         part = None if teacher is None else teacher.slice(start, end)
-        logits = language_model.get_output_embeddings()(detached[start:end])
-        total = loss(logits, batch.targets[start:end], part).total
-        (total * scale).backward()
-        summed += float(total.detach())
+        logits = language_model.get_output_embeddings()(detached[start:end])  # [chunk, V]
+        found = loss(logits.detach().float(), batch.targets[start:end], part)
+        logits.backward(found.gradient.mul_(scale).to(logits.dtype))
+        sums += torch.stack([found.total, found.total.new_zeros(()) if found.tail is None else found.tail])
     states.backward(detached.grad)
-    return summed
+    return sums
 
 
 @torch.no_grad()
@@ -138,8 +143,9 @@ def validation_loss(language_model: Any, examples: Sequence[Example], dtype: tor
         with autocast(dtype):
             states = label_states(language_model, batch)
             for start in range(0, batch.labels, HEAD_CHUNK):
-                logits = language_model.get_output_embeddings()(states[start : start + HEAD_CHUNK])
-                total += float(CrossEntropy()(logits, batch.targets[start : start + HEAD_CHUNK], None).total)
+                logits = language_model.get_output_embeddings()(states[start : start + HEAD_CHUNK]).float()
+                targets = batch.targets[start : start + HEAD_CHUNK]
+                total += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
         labels += batch.labels
         report.tokens(evaluated=batch.labels + batch.prompt_tokens, padding=batch.padding)
     language_model.train()

@@ -73,6 +73,7 @@ class DistillationSpec:
     temperature: float = 1.0
     ce_weight: float = 0.5
     encoding: str = "fp16"
+    tail: str = "bucket"  # bucket (the rest of the vocabulary as one more token) | truncated (as the paper's harness)
 
     @property
     def kept_temperatures(self) -> tuple[float, ...]:
@@ -219,6 +220,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "distillation.temperature": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
     "distillation.ce_weight": (lambda v: 0 <= v <= 1, "between 0 and 1"),
     "distillation.encoding": (lambda v: v in ("fp16", "fp32"), "fp16 or fp32"),
+    "distillation.tail": (lambda v: v in ("bucket", "truncated"), "bucket or truncated"),
     "decoding.temperature": (lambda v: 0 <= v <= 10, "between 0 (greedy) and 10"),
     "decoding.top_p": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
     "decoding.top_k": (lambda v: v >= 0, "0 (no limit) or more"),

@@ -59,6 +59,7 @@ OTHER = {
     "distillation.temperature": 2.0,
     "distillation.ce_weight": 0.1,
     "distillation.encoding": "fp32",
+    "distillation.tail": "truncated",
     "decoding.temperature": 1.0,
     "decoding.top_p": 0.8,
     "decoding.top_k": 40,

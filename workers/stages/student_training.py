@@ -49,6 +49,7 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
         "stopped_early": progress.stopped_early,
         "history": progress.history,
         "rows": len(examples),
+        **({} if progress.tail_mass is None else {"tail_mass": progress.tail_mass}),
     }
     return StageOutput(folder=folder, meta=meta, row_digests=tuple(example.digest for example in examples))
 
@@ -79,4 +80,4 @@ def loss_of(spec: RunSpec, config: StageConfig, examples: list[Example]) -> Loss
     missing = {example.digest for example in examples} - set(cache.digests())
     if missing:
         raise WorkloadError(f"the logit cache lacks {len(missing)} of {len(examples)} training rows; make one for them")
-    return Distillation(cache, wanted.temperature, wanted.ce_weight, wanted.k, wanted.encoding)
+    return Distillation(cache, wanted.temperature, wanted.ce_weight, wanted.k, wanted.encoding, wanted.tail)
