@@ -105,12 +105,12 @@ def _point(key: str, group: list[Charged], wanted: tuple[str, ...]) -> Point:
         run_ids=tuple(run.run_id for run in runs),
         left_out_run_ids=tuple(run.run_id for run, _ in group if run.run_id not in used),
         n=len(runs),
-        energy_j=_mean(runs, energies),
-        energy_sd_j=_spread(energies),
+        energy_j=mean_over(runs, energies),
+        energy_sd_j=spread(energies),
         by_role_j=_roles(counted),
-        q=_mean(runs, qualities),
-        q_sd=_spread(qualities),
-        tokens=_mean(runs, [run.tokens for run in runs]),
+        q=mean_over(runs, qualities),
+        q_sd=spread(qualities),
+        tokens=mean_over(runs, [run.tokens for run in runs]),
         tokens_nominal=any(run.tokens_nominal for run in runs),
         complete=bool(usable) and not lacking,
         missing=() if usable and not lacking else _missing(group, lacking),
@@ -120,7 +120,7 @@ def _point(key: str, group: list[Charged], wanted: tuple[str, ...]) -> Point:
     )
 
 
-def _mean(runs: list[RunFigures], values: Sequence[float | None]) -> float | None:
+def mean_over(runs: Sequence[RunFigures], values: Sequence[float | None]) -> float | None:
     """Mean over the replicates of each workload, then over workloads; `None` as soon as one value is."""
     by_workload: dict[str, list[float]] = {}
     for run, value in zip(runs, values, strict=True):
@@ -134,7 +134,8 @@ def _average(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _spread(values: Sequence[float | None]) -> float | None:
+def spread(values: Sequence[float | None]) -> float | None:
+    """The sample standard deviation; `None` below two values, and as soon as one is `None`."""
     known = [value for value in values if value is not None]
     return statistics.stdev(known) if len(known) == len(values) and len(known) > 1 else None
 
@@ -143,7 +144,7 @@ def _roles(counted: list[Charged]) -> dict[str, float | None]:
     """Mean energy by role in joules; a role that a run does not have costs it nothing."""
     runs = [run for run, _ in counted]
     roles = dict.fromkeys(role for _, charged in counted for role in charged.by_role)
-    return {role: _mean(runs, [charged.by_role.get(role, 0.0) for _, charged in counted]) for role in roles}
+    return {role: mean_over(runs, [charged.by_role.get(role, 0.0) for _, charged in counted]) for role in roles}
 
 
 def _missing(group: list[Charged], lacking: tuple[str, ...]) -> tuple[str, ...]:

@@ -23,6 +23,9 @@ PAPER_STUDENTS = {
     "7B": ModelSpec(id="allenai/OLMo-2-1124-7B"),
     "13B": ModelSpec(id="allenai/OLMo-2-1124-13B"),
 }
+# Its estimate of serving, from power during evaluation; it counts no evaluation tokens.
+PAPER_STUDY = "arxiv-2605-13981"
+PAPER_INFERENCE_J_PER_TOKEN = {"1B": 0.27, "7B": 0.68, "13B": 1.44}
 PAPER_SUITE = ("alpaca_eval_2_lc", "ifeval", "gsm8k", "mmlu", "mt_bench_101")
 
 

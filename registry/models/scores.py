@@ -32,3 +32,11 @@ class EvaluationScore(Owned):
 
     def __str__(self) -> str:
         return f"{self.benchmark} {self.value}"
+
+    def taken_as(self, other: "EvaluationScore") -> bool:
+        """Whether the two may be compared: another metric, number of shots or judge is another score.
+
+        A metric nobody stated may be any.
+        """
+        same_metric = self.metric == other.metric or not self.metric or not other.metric
+        return same_metric and (self.shots, self.judge) == (other.shots, other.judge)

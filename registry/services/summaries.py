@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 
 from registry.accounting.quality import QualityError, quality
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
-from registry.models import Artifact, EvaluationScore, Origin, Run, RunSummary, Stage, StageReview
+from registry.models import Artifact, Origin, Run, RunSummary, Stage, StageReview
 
 OWN_ROLES = ("data", "teacher", "student", "evaluation")
 COMPONENTS = ("gpu", "cpu", "ram", "reported")
@@ -228,11 +228,5 @@ def _scores(run: Run, like: Run | None = None) -> dict[str, float]:
     return {
         score.benchmark: score.value
         for score in run.scores.order_by("id")
-        if score.benchmark not in wanted or _comparable(score, wanted[score.benchmark])
+        if score.benchmark not in wanted or score.taken_as(wanted[score.benchmark])
     }
-
-
-def _comparable(one: EvaluationScore, other: EvaluationScore) -> bool:
-    """Another metric, number of shots or judge is another score. A metric nobody stated may be any."""
-    same_metric = one.metric == other.metric or not one.metric or not other.metric
-    return same_metric and (one.shots, one.judge) == (other.shots, other.judge)
