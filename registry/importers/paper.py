@@ -8,11 +8,15 @@ token counts, so durations are left at zero with a note, and the 30.0 M tokens b
 import csv
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from django.db import transaction
 
+from registry.accounting.claims import Claim, Tables, Total
+from registry.accounting.claims import ledger as ledger_of_claims
 from registry.accounting.fingerprint import fingerprint
 from registry.accounting.presets import PAPER_STUDENTS, PAPER_SUITE, PAPER_TEACHER
 from registry.accounting.reuse import ArtifactRequest
@@ -71,6 +75,39 @@ def rows(name: str) -> Iterator[dict[str, str]]:
     """The rows of one of the committed tables, by header."""
     with (FOLDER / f"{name}.csv").open(newline="") as handle:
         yield from csv.DictReader(handle)
+
+
+@cache
+def tables() -> Tables:
+    """The committed tables as decimals, for the ledger of claims."""
+    energies: dict[tuple[str, str], dict[str, Decimal]] = {}
+    table = list(rows("table3"))
+    for row in table:
+        for size in SIZES:
+            energies.setdefault((row["pipeline"], size), {})[row["stage"]] = Decimal(row[f"kwh_{size}"])
+    scored = {(row["model"], row["size"]): {name: Decimal(row[name]) for name in PAPER_SUITE} for row in rows("table4")}
+    totals = {
+        (row["pipeline"], row["size"]): Total(
+            energy_kwh=Decimal(row["energy_kwh"]), j_per_token=Decimal(row["j_per_token"]), q=Decimal(row["q"])
+        )
+        for row in rows("table2")
+    }
+    return Tables(
+        sizes=SIZES,
+        totals=totals,
+        stages={cell: energies[cell] for cell in totals},
+        prerun_kwh=energies["any", SIZES[0]]["prerun"],
+        scores={cell: scored[cell] for cell in totals},
+        teacher_scores=scored["teacher", "32B"],
+        inferred="mt_bench_101",
+        inference_j_per_token={row["size"]: Decimal(row["j_per_token"]) for row in rows("inference")},
+    )
+
+
+@cache
+def claims() -> tuple[Claim, ...]:
+    """The ledger of the paper's claims."""
+    return ledger_of_claims(tables())
 
 
 def _create_study(project: Project) -> Study:
