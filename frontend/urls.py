@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, path
 from django.views.generic import RedirectView
 
 from frontend.forms import LoginForm
-from frontend.views import artifacts, home, lookup, power, runs, studies, submit, uploads
+from frontend.views import artifacts, home, lookup, power, reference, runs, studies, submit, transfer, uploads
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", home.home, name="home"),
@@ -17,6 +17,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("studies/<slug:slug>/", studies.detail, name="study"),
     path("studies/<slug:slug>/points.json", studies.points_json, name="study_points_json"),
     path("studies/<slug:slug>/points.csv", studies.points_csv, name="study_points_csv"),
+    path("studies/<slug:slug>/claims/", reference.claims, name="study_claims"),
+    path("studies/<slug:slug>/transfer/", transfer.page, name="study_transfer"),
     path("runs/", runs.listing, name="runs"),
     path("runs/new/", submit.new, name="run_new"),
     path("runs/plan/", submit.plan, name="run_plan"),

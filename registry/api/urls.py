@@ -4,7 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from registry.api.endpoint import Nothing
-from registry.api.views import artifacts, runs, scores, stages, studies, sweeps, traces, versions
+from registry.api.views import analysis, artifacts, runs, scores, stages, studies, sweeps, traces, versions
 
 app_name = "api"
 
@@ -12,6 +12,8 @@ v1: list[URLPattern | URLResolver] = [
     path("studies/", studies.StudiesView.as_view(), name="studies"),
     path("studies/<slug:slug>/", studies.StudyView.as_view(), name="study"),
     path("studies/<slug:slug>/frontier/", studies.FrontierView.as_view(), name="frontier"),
+    path("studies/<slug:slug>/claims/", analysis.ClaimsView.as_view(), name="claims"),
+    path("studies/<slug:slug>/transfer/", analysis.TransferView.as_view(), name="transfer"),
     path("runs/", runs.RunsView.as_view(), name="runs"),
     path("runs/plan/", runs.PlanView.as_view(), name="plan"),
     path("runs/sweep/", sweeps.SweepsView.as_view(), name="sweep"),

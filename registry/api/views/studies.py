@@ -104,24 +104,7 @@ class FrontierView(Endpoint):
     def get(self, request: Request, slug: str) -> Response:
         """The study's points under a scope, each with its place on or off the frontier."""
         study = access.get(request, Study, slug=slug)
-        unknown = sorted(set(request.query_params) - set(PARAMETERS))
-        if unknown:
-            raise Invalid(dict.fromkeys(unknown, f"unknown parameter; known here: {', '.join(PARAMETERS)}"))
-        scope, n = request.query_params.get("scope", FULL), _n(request.query_params.get("n", "1"))
-        try:
-            # An N is checked whatever the scope: ignored, it would seem to have done something.
-            _check(scope, n)
-            view = selectors.frontier(
-                study,
-                user=request.user,
-                scope=scope,
-                n=n,
-                hardware=request.query_params.get("hardware"),
-                simulated=_simulated(request.query_params.get("simulated")),
-            )
-        except ScopeError as error:
-            raise Invalid({"scope" if scope not in SCOPES else "n": str(error)}) from error
-        return Response(_frontier(view))
+        return Response(_frontier(selectors.frontier(study, user=request.user, **frontier_query(request))))
 
 
 class FactorsView(Endpoint):
@@ -136,6 +119,26 @@ class FactorsView(Endpoint):
         """Grid intensities and PUEs: everybody's, and those of the projects you may see."""
         mine = Q(project=None) | Q(project__in=access.visible(request, Project))
         return self.listed(Factor.objects.filter(mine).select_related("project"))
+
+
+def frontier_query(request: Request, known: tuple[str, ...] = PARAMETERS) -> dict[str, Any]:
+    """Scope, N, hardware and kind of runs as asked for. Raises `Invalid` for what cannot be, and any other name."""
+    given = request.query_params
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise Invalid(dict.fromkeys(unknown, f"unknown parameter; known here: {', '.join(known)}"))
+    scope, n = given.get("scope", FULL), _n(given.get("n", "1"))
+    try:
+        # An N is checked whatever the scope: ignored, it would seem to have done something.
+        _check(scope, n)
+    except ScopeError as error:
+        raise Invalid({"scope" if scope not in SCOPES else "n": str(error)}) from error
+    return {
+        "scope": scope,
+        "n": n,
+        "hardware": given.get("hardware"),
+        "simulated": _simulated(given.get("simulated")),
+    }
 
 
 def _n(text: str) -> int | str:
