@@ -5,7 +5,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from registry.accounting.figures import Charge, RunFigures, charge
+from registry.accounting.skyline import dominators, standing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,62 +164,42 @@ def _missing(group: list[Charged], lacking: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def frontier(candidates: Iterable[Point]) -> tuple[Placement, ...]:
-    """Each point's placement, in the order given.
+    """Each point's placement, in the order given, in O(n log n).
 
     A point stands on the frontier when no other complete point has energy ≤ and Q ≥, one of them strictly. Exact ties
     are all kept; points that are partial or lack energy or Q never stand there and dominate nobody. Simulated points
     have a frontier of their own: they beat no measured one, and none beats them.
     """
     given = list(candidates)
-    eligible = {kind: [p for p in given if _eligible(p) and p.simulated == kind] for kind in (False, True)}
-    standing = {kind: _undominated(field) for kind, field in eligible.items()}
-    scale = {kind: _scale(field) for kind, field in eligible.items()}
-    keys = {id(p) for field in standing.values() for p in field}
-    return tuple(_placement(p, id(p) in keys, standing[p.simulated], scale[p.simulated]) for p in given)
+    placed = [Placement(point=point, on_frontier=False) for point in given]
+    for kind in (False, True):
+        places = [place for place, point in enumerate(given) if _eligible(point) and point.simulated == kind]
+        for place, placement in zip(places, _placed([given[place] for place in places]), strict=True):
+            placed[place] = placement
+    return tuple(placed)
 
 
 def _eligible(point: Point) -> bool:
     return point.complete and point.energy_j is not None and point.q is not None
 
 
-def _position(point: Point) -> tuple[float, float]:
-    """Energy in joules and Q of an eligible point."""
-    if point.energy_j is None or point.q is None:
-        raise ValueError(f"{point.key} has no energy or no Q")
-    return point.energy_j, point.q
+def _placed(eligible: list[Point]) -> list[Placement]:
+    """Placements of points that all have energy and Q."""
+    energy = np.array([point.energy_j for point in eligible], np.float64)
+    q = np.array([point.q for point in eligible], np.float64)
+    mask = standing(energy, q)
+    above = dominators(energy, q, mask).tolist()
+    return [
+        Placement(point=point, on_frontier=True) if place < 0 else _beaten(point, eligible[place])
+        for point, place in zip(eligible, above, strict=True)
+    ]
 
 
-def _undominated(eligible: list[Point]) -> list[Point]:
-    """One sweep from cheap to dear: a point stays when its Q is above all cheaper ones or it ties with the last."""
-    kept: list[Point] = []
-    for point in sorted(eligible, key=lambda p: (_position(p)[0], -_position(p)[1])):
-        if not kept or _position(point)[1] > _position(kept[-1])[1] or _position(point) == _position(kept[-1]):
-            kept.append(point)
-    return kept
-
-
-def _scale(eligible: list[Point]) -> tuple[float, float]:
-    """The extent of energy and Q, so that nearness does not depend on units; 1 where there is none."""
-    if not eligible:
-        return 1.0, 1.0
-    energies, qualities = zip(*(_position(p) for p in eligible), strict=True)
-    return (max(energies) - min(energies)) or 1.0, (max(qualities) - min(qualities)) or 1.0
-
-
-def _placement(point: Point, standing: bool, on_frontier: list[Point], scale: tuple[float, float]) -> Placement:
-    if standing or not _eligible(point):
-        return Placement(point=point, on_frontier=standing)
-    energy_j, q = _position(point)
-    above = [other for other in on_frontier if _position(other)[0] <= energy_j and _position(other)[1] >= q]
-    nearest = min(above, key=lambda o: _distance(_position(o), (energy_j, q), scale))
+def _beaten(point: Point, by: Point) -> Placement:
     return Placement(
         point=point,
         on_frontier=False,
-        dominated_by=nearest,
-        energy_excess_j=energy_j - _position(nearest)[0],
-        q_shortfall=_position(nearest)[1] - q,
+        dominated_by=by,
+        energy_excess_j=(point.energy_j or 0.0) - (by.energy_j or 0.0),
+        q_shortfall=(by.q or 0.0) - (point.q or 0.0),
     )
-
-
-def _distance(one: tuple[float, float], other: tuple[float, float], scale: tuple[float, float]) -> float:
-    return math.hypot((one[0] - other[0]) / scale[0], (one[1] - other[1]) / scale[1])
