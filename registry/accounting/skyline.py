@@ -138,4 +138,5 @@ def _cells(energy: Floats, q: Floats, rest: Indices, room: int) -> tuple[Indices
 
 def _cell(values: Floats, sides: int) -> Indices:
     extent = float(np.ptp(values)) or 1.0
-    return np.minimum((values - values.min()) / extent * sides, sides - 1).astype(np.intp)
+    cells: Indices = np.minimum((values - values.min()) / extent * sides, sides - 1).astype(np.intp)
+    return cells
