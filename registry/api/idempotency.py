@@ -5,6 +5,7 @@ that transaction, so there is no half-answered state to clean up; a refusal roll
 and the corrected request may come under the same key.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
+from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
+from django.http import QueryDict
 from django.utils import timezone
 from rest_framework.exceptions import ParseError
 from rest_framework.renderers import JSONRenderer
@@ -52,7 +55,7 @@ def once(post: View) -> View:
 @transaction.atomic
 def _once(key: str, request: Request, work: Callable[[], Response]) -> Response:
     user = access.actor(request)
-    digest = body_digest({"path": request.get_full_path(), "body": request.data})
+    digest = body_digest({"path": request.get_full_path(), "body": _body(request.data)})
     mine = IdempotencyKey.objects.filter(user=user, key=key)
     mine.filter(created_at__lt=timezone.now() - LIFETIME).delete()
     try:
@@ -66,6 +69,23 @@ def _once(key: str, request: Request, work: Callable[[], Response]) -> Response:
     row.save(update_fields=["status", "answer"])
     _forget()
     return response
+
+
+def _body(data: Any) -> Any:
+    """The body as JSON types; of a file in a form, its content's SHA-256."""
+    if not isinstance(data, QueryDict):
+        return data
+    return {name: [_content(item) for item in data.getlist(name)] for name in data}
+
+
+def _content(item: Any) -> Any:
+    if not isinstance(item, UploadedFile):
+        return item
+    digest = hashlib.sha256()
+    for chunk in item.chunks():
+        digest.update(chunk)
+    item.seek(0)
+    return [item.name, digest.hexdigest()]
 
 
 def _forget() -> None:

@@ -8,7 +8,7 @@ from typing import IO, Any, NoReturn
 
 from django.conf import settings
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import BaseParser
+from rest_framework.parsers import BaseParser, MultiPartParser
 
 from registry.api.refusals import TooLarge
 
@@ -27,14 +27,14 @@ class StrictJSONParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
         """The body's value. Raises `TooLarge` and `ParseError`."""
-        _check_length((parser_context or {}).get("request"))
+        _check_length((parser_context or {}).get("request"), settings.MAX_BODY_BYTES)
         return loads(stream.read(settings.MAX_BODY_BYTES + 1))
 
 
 def loads(raw: bytes) -> Any:
     """Read a JSON text. Raises `TooLarge` and `ParseError`."""
     if len(raw) > settings.MAX_BODY_BYTES:
-        raise _too_large()
+        raise _too_large(settings.MAX_BODY_BYTES)
     try:
         text = raw.decode()
         value = json.loads(
@@ -64,15 +64,15 @@ def _check(text: str, value: Any) -> None:
         raise ParseError("The body holds half of a surrogate pair, which is no character.") from error
 
 
-def _check_length(request: Any) -> None:
+def _check_length(request: Any, most: int) -> None:
     """Refuse by the declared length, before anything is read."""
     declared = str(request.META.get("CONTENT_LENGTH") or "0") if request is not None else "0"
-    if declared.isdecimal() and int(declared) > settings.MAX_BODY_BYTES:
-        raise _too_large()
+    if declared.isdecimal() and int(declared) > most:
+        raise _too_large(most)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"A request may carry {settings.MAX_BODY_BYTES:,} bytes; send it in parts.")
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"A request may carry {most:,} bytes; send it in parts.")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -118,3 +118,14 @@ def _deeper_than(limit: int, value: Any) -> bool:
             if isinstance(inner, dict | list)
         ]
     return bool(level)
+
+
+class CappedFormParser(MultiPartParser):
+    """A form with a file, which goes to disk as it comes. Refused by its declared length, before it is read."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The fields and the file. Raises `TooLarge` and `ParseError`."""
+        _check_length((parser_context or {}).get("request"), settings.MAX_IMPORT_BYTES)
+        return super().parse(stream, media_type, parser_context)

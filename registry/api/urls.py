@@ -4,7 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from registry.api.endpoint import Nothing
-from registry.api.views import analysis, artifacts, runs, scores, stages, studies, sweeps, traces, versions
+from registry.api.views import analysis, artifacts, imports, runs, scores, stages, studies, sweeps, traces, versions
 
 app_name = "api"
 
@@ -39,6 +39,7 @@ v1: list[URLPattern | URLResolver] = [
         name="artifact-by-name",
     ),
     path("artifacts/<uuid:id>/files/<str:name>", artifacts.ArtifactFileView.as_view(), name="artifact-file"),
+    path("imports/", imports.ImportsView.as_view(), name="imports"),
     path("factors/", studies.FactorsView.as_view(), name="factors"),
 ]
 

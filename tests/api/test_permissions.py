@@ -104,7 +104,7 @@ def test_what_is_public_is_read_without_a_login(things, study, anonymous):
 
 def test_every_post_names_its_scopes_and_honours_the_idempotency_key():
     posts = {name: view for name, view in VIEWS.items() if hasattr(view, "post")}
-    assert len(posts) == 16
+    assert len(posts) == 17
     for name, view in posts.items():
         assert view.scopes.get("POST"), name
         assert getattr(view.post, "honours_idempotency_key", False), name
