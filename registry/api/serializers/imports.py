@@ -36,7 +36,7 @@ class ImportUpload(serializers.Serializer[Any]):
         ["0", "1"], default="1", help_text="0: keep host names, user names and home paths that stand in the file."
     )
     answers = AnswersField(
-        default=dict,
+        required=False,
         help_text=(
             "JSON: `runs` (name in the file → external_id, pipeline, student, … or `leave_out`), `stages` (key → kind: "
             f"{', '.join(KINDS)}), `scores` (benchmarks to take), `questions` (name → answer)."

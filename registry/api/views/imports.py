@@ -48,7 +48,7 @@ class ImportsView(Endpoint):
         study = access.visible(request, Study).filter(slug=asked["study"]).first()
         if study is None:
             raise Missing(f"There is no study {asked['study']!r} for you to see; make it first, or correct its slug.")
-        answers = booking.Answers.read(asked["answers"])
+        answers = booking.Answers.read(asked.get("answers", {}))
         try:
             found = reading.read(asked["file"], asked["file"].name or "file", redact=asked["redact"] == "1")
         except ImportRefused as error:
