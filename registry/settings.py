@@ -189,6 +189,7 @@ SPECTACULAR_SETTINGS = {
 }
 MAX_BODY_BYTES = 10 * 1024 * 1024  # of one API request
 MAX_IMPORT_BYTES = 256 * 1024 * 1024  # of one file of another tool, which goes to disk as it comes
+MAX_BULK_BYTES = 64 * 1024 * 1024  # of a list of records or scores, which is read item by item
 MAX_LIST_ITEMS = 10_000  # records in one request
 MAX_TRACE_BYTES = 256 * 1024 * 1024  # of one power trace: days at 10 Hz with 8 GPUs
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES

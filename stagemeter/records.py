@@ -9,7 +9,7 @@ judges it later (a flag accepted, a withdrawal) writes a row beside it.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self, get_type_hints
 
@@ -108,8 +108,8 @@ class StageRecord:
             raise RecordError(problems)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON types: times as ISO 8601 in UTC, tuples as lists."""
-        data = asdict(self)
+        """The record as JSON types: times as ISO 8601 in UTC, tuples as lists. Nested values are the record's own."""
+        data = dict(vars(self))  # `asdict` copies every nested value, which costs more than reading the record did
         data["started_at"] = self.started_at.isoformat()
         data["ended_at"] = self.ended_at.isoformat()
         for key in ("components", "devices", "flags"):
@@ -121,13 +121,12 @@ class StageRecord:
         """Read a record from JSON types. Unknown keys are an error; `RecordError` names each bad field."""
         if not isinstance(data, Mapping):
             raise RecordError({"record": f"{_short(data)} is not an object"})
-        known = {f.name: f for f in fields(cls)}
         problems = {
-            key: f"unknown field {_short(key)}; put foreign values into 'extra'" for key in data.keys() - known.keys()
+            key: f"unknown field {_short(key)}; put foreign values into 'extra'" for key in data.keys() - _TYPES.keys()
         }
         required = [n for n in ("kind", "started_at", "ended_at", "duration_s", "components") if n not in data]
         problems |= dict.fromkeys(required, "this field is required")
-        values = {key: value for key, value in data.items() if key in known}
+        values = {key: value for key, value in data.items() if key in _TYPES}
         problems |= _convert(values)
         if problems:
             raise RecordError(problems)
@@ -145,9 +144,11 @@ def total_energy(record: StageRecord) -> tuple[float | None, tuple[str, ...]]:
     return math.fsum(getattr(record, f"{c}_energy_j") for c in record.components), ()
 
 
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 _TYPES = get_type_hints(StageRecord)
 _NUMBERS = tuple(n for n, t in _TYPES.items() if t in (float, float | None))
 _COUNTS = tuple(n for n, t in _TYPES.items() if t in (int, int | None))
+_BOUNDED = {c: (f"{c}_energy_j", f"{c}_energy_lower_j", f"{c}_energy_upper_j") for c in COMPONENTS}
 _TEXTS = tuple(n for n, t in _TYPES.items() if t in (str, str | None))
 
 
@@ -218,8 +219,9 @@ def _type_problems(record: StageRecord) -> dict[str, str]:
 
 def _number_problems(record: StageRecord) -> dict[str, str]:
     problems: dict[str, str] = {}
+    values = vars(record)
     for name in _NUMBERS:
-        value = getattr(record, name)
+        value = values[name]
         if value is None and name != "duration_s":
             continue
         if not _is_number(value):
@@ -229,7 +231,7 @@ def _number_problems(record: StageRecord) -> dict[str, str]:
         elif value > LARGEST_FIGURE:
             problems[name] = f"{_short(value)} is above {LARGEST_FIGURE:g}, beyond any stage; mind the unit"
     for name in _COUNTS:
-        value = getattr(record, name)
+        value = values[name]
         if value is None and _TYPES[name] is not int:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
@@ -239,9 +241,10 @@ def _number_problems(record: StageRecord) -> dict[str, str]:
 
 def _text_problems(record: StageRecord) -> dict[str, str]:
     problems: dict[str, str] = {}
+    values = vars(record)
     for name in _TEXTS:
-        value = getattr(record, name)
-        if value is None and _TYPES[name] is not str:
+        value = values[name]
+        if value == "" or (value is None and _TYPES[name] is not str):
             continue
         if not isinstance(value, str) or len(value) > 500 or not _is_storable(value):
             problems[name] = f"{_short(value)} is not a text of at most 500 characters"
@@ -258,8 +261,11 @@ def _json_problems(record: StageRecord) -> dict[str, str]:
             problems[name] = "each item must be an object"
     if "devices" not in problems:
         problems |= _device_problems(record.devices)
-    for name in ("environment", "meter", "extra", "devices", "flags"):
-        if name not in problems and not _is_storable(getattr(record, name)):
+    nested = {name: getattr(record, name) for name in ("environment", "meter", "extra", "devices", "flags")}
+    if not problems and _is_storable(list(nested.values())):  # all in one go, as nearly every record passes
+        return problems
+    for name, value in nested.items():
+        if name not in problems and not _is_storable(value):
             problems[name] = "holds something JSON cannot carry: NaN, an infinity, a null character or half a character"
     return problems
 
@@ -293,8 +299,10 @@ def _is_number(value: object) -> bool:
 
 def _is_storable(value: object) -> bool:
     """Whether `value` survives as JSON in UTF-8 and in a database text."""
+    if isinstance(value, str) and value.isascii() and value.isprintable() and "\\" not in value:
+        return True
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text = _encode(value)
         text.encode()
     except (TypeError, ValueError, RecursionError):
         return False
@@ -318,7 +326,7 @@ def _component_problems(record: StageRecord) -> dict[str, str]:
 def _bound_problems(record: StageRecord) -> dict[str, str]:
     problems: dict[str, str] = {}
     for component in COMPONENTS:
-        value, lower, upper = (getattr(record, f"{component}_energy{part}_j") for part in ("", "_lower", "_upper"))
+        value, lower, upper = (getattr(record, name) for name in _BOUNDED[component])
         if lower is not None and (value is None or lower > value):
             problems[f"{component}_energy_lower_j"] = f"{lower!r} is above the figure {value!r}"
         if upper is not None and (value is None or upper < value):

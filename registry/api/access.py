@@ -1,6 +1,7 @@
 """Who sees which rows, and where a write goes. A token bound to a project knows that project alone."""
 
 import uuid
+from functools import cached_property
 from typing import Any
 
 from django.http import Http404
@@ -61,13 +62,18 @@ class Desk:
         self.request = request
         self._found: dict[tuple[Any, ...], Project] = {}
 
+    @cached_property
+    def _writable(self) -> list[Project]:
+        return writable(self.request)
+
     def target(self, body: dict[str, Any]) -> Project:
         """The project to write to; takes both names out of `body`.
 
         Raises `Invalid`, or `NotAllowed` for a project that may only be read.
         """
         named = body.pop("project", None), body.pop("study", None)
-        place = (*named, None if any(named) else body.get("run_id"))
+        by_run = not any(named) and len(self._writable) != 1
+        place = (*named, body.get("run_id") if by_run else None)
         if not all(part is None or isinstance(part, str) for part in place):
             return self._find(*place)  # refused there, with the field's name
         if place not in self._found:
@@ -77,7 +83,7 @@ class Desk:
     def _find(self, project: Any, study: Any, run: Any) -> Project:
         found = _named(self.request, project, study)
         if found is None:
-            found = _default(writable(self.request), _project_of_run(self.request, run))
+            return _default(self._writable, None if len(self._writable) == 1 else _project_of_run(self.request, run))
         accounts.require_role(actor(self.request), found, Membership.Role.SUBMITTER)
         return found
 

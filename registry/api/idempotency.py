@@ -24,6 +24,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api import access
+from registry.api.bulk import Items
 from registry.api.refusals import KeyReused
 from registry.models import IdempotencyKey
 from registry.services.ledger import body_digest
@@ -72,7 +73,9 @@ def _once(key: str, request: Request, work: Callable[[], Response]) -> Response:
 
 
 def _body(data: Any) -> Any:
-    """The body as JSON types; of a file in a form, its content's SHA-256."""
+    """The body as JSON types; of a file in a form, and of a long list, its content's SHA-256."""
+    if isinstance(data, Items):
+        return data.sha256
     if not isinstance(data, QueryDict):
         return data
     return {name: [_content(item) for item in data.getlist(name)] for name in data}

@@ -32,9 +32,14 @@ class StrictJSONParser(BaseParser):
 
 
 def loads(raw: bytes) -> Any:
-    """Read a JSON text. Raises `TooLarge` and `ParseError`."""
+    """Read a JSON text of a whole body. Raises `TooLarge` and `ParseError`."""
     if len(raw) > settings.MAX_BODY_BYTES:
         raise _too_large(settings.MAX_BODY_BYTES)
+    return decode(raw)
+
+
+def decode(raw: bytes) -> Any:
+    """Read a JSON text. Raises `ParseError`."""
     try:
         text = raw.decode()
         value = json.loads(
@@ -64,10 +69,15 @@ def _check(text: str, value: Any) -> None:
         raise ParseError("The body holds half of a surrogate pair, which is no character.") from error
 
 
+def declared_length(request: Any) -> int | None:
+    """Bytes that the body should have, by its header."""
+    declared = str(request.META.get("CONTENT_LENGTH") or "") if request is not None else ""
+    return int(declared) if declared.isdecimal() else None
+
+
 def _check_length(request: Any, most: int) -> None:
     """Refuse by the declared length, before anything is read."""
-    declared = str(request.META.get("CONTENT_LENGTH") or "0") if request is not None else "0"
-    if declared.isdecimal() and int(declared) > most:
+    if (declared_length(request) or 0) > most:
         raise _too_large(most)
 
 

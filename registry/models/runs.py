@@ -1,6 +1,8 @@
 """Runs, their jobs and the attempts at them."""
 
 import uuid
+from collections.abc import Collection
+from contextlib import suppress
 
 from django.conf import settings
 from django.db import models
@@ -20,6 +22,18 @@ class RunQuerySet(OwnedQuerySet["Run"]):
             return self.filter(pk=uuid.UUID(name))
         except ValueError:
             return self.filter(external_id=name)
+
+    def keys_by_name(self, names: Collection[str]) -> dict[str, uuid.UUID]:
+        """As `by_name`, for many names: the key of each run that is here."""
+        keys = {}
+        for name in names:
+            with suppress(ValueError):
+                keys[name] = uuid.UUID(name)
+        others = set(names) - keys.keys()
+        found = self.filter(models.Q(pk__in=keys.values()) | models.Q(external_id__in=others))
+        here = dict(found.values_list("pk", "external_id"))
+        by_key = {name: key for name, key in keys.items() if key in here}
+        return by_key | {name: key for key, name in here.items() if name in others}
 
     def students(self) -> "RunQuerySet":
         """Without the teacher's own reference runs, which are no points on a frontier."""

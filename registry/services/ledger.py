@@ -1,22 +1,34 @@
-"""The ledger: `record_stage` is the only way in for a measurement, whoever brings it."""
+"""The ledger: the only way in for a measurement, whoever brings it. One record or a thousand take the same path."""
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
-from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import DataError, models, transaction
 
 from registry.models import Artifact, Attempt, EvaluationScore, Project, Run, Stage, User
-from registry.services import audit, summaries
-from registry.services.errors import Conflict, Invalid
+from registry.services import audit, bulk, summaries
+from registry.services.errors import Conflict, Invalid, ServiceError
 from stagemeter.records import StageRecord, total_energy
 
 # Fields of the record that are columns under another name or a relation.
 _RELATIONS = ("run_id", "attempt_id", "parent_id")
 Row = TypeVar("Row", Stage, EvaluationScore)
 _COLUMNS = tuple(f.name for f in fields(StageRecord) if f.name not in _RELATIONS)
+# Column → largest text or number that it holds.
+_LONGEST = {
+    name: length
+    for name in (*_COLUMNS, "parent_id")
+    if (length := getattr(Stage._meta.get_field(name), "max_length", None)) is not None
+}
+_LARGEST = {
+    name: {"PositiveSmallIntegerField": 2**15 - 1, "PositiveIntegerField": 2**31 - 1}[kind]
+    for name in _COLUMNS
+    if (kind := Stage._meta.get_field(name).get_internal_type()).startswith("Positive")
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,24 @@ class Booked(Generic[Row]):
 
     row: Row
     created: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One record and where it belongs. A run that isn't given is looked up by the name the record has for it.
+
+    `artifact` is what the stage worked at making: its production energy grows, and the run is charged through it.
+    """
+
+    record: StageRecord
+    project: Project
+    run: Run | None = None
+    attempt: Attempt | None = None
+    artifact: Artifact | None = None
+
+
+# What became of an entry: whether it is new, or what it was refused with.
+Outcome = bool | ServiceError
 
 
 @transaction.atomic
@@ -40,37 +70,80 @@ def record_stage(
 ) -> Booked[Stage]:
     """Book one record. The same record again is recognised by `record_id` and changes nothing.
 
-    `artifact` is what the stage worked at making: its production energy grows, and the run is charged through it.
     Raises `Conflict` if another body stands under this `record_id`, `Invalid` if the run it names is not there or
     a value does not fit into its column.
     """
-    _check_columns(record)
-    run = run or _run_of(record, project)
-    digest = body_digest(record.to_dict())
-    existing = Stage.objects.filter(record_id=record.record_id).first()
-    if existing is None:
+    entry = Entry(record=record, project=project, run=run, attempt=attempt, artifact=artifact)
+    (outcome,) = record_stages([entry], origin=origin, actor=actor)
+    if isinstance(outcome, ServiceError):
+        raise outcome
+    stage = Stage.objects.select_related("project").get(record_id=record.record_id)
+    return Booked(stage, created=outcome)
+
+
+@transaction.atomic
+def record_stages(entries: Sequence[Entry], *, origin: str, actor: User | None = None) -> list[Outcome]:
+    """Book many records in a handful of statements: what became of each, in order. A bad one spoils only itself.
+
+    `Conflict` and `Invalid` are returned here where `record_stage` raises them.
+    """
+    runs = _runs_by_name(entry for entry in entries if entry.run is None)
+    outcomes: list[Outcome | None] = [None] * len(entries)
+    first: dict[str, tuple[Entry, dict[str, Any]]] = {}
+    digests = []
+    for place, entry in enumerate(entries):
+        digests.append(digest := body_digest(entry.record.to_dict()))
         try:
-            with transaction.atomic():
-                stage = Stage.objects.create(
-                    **_columns(record),
-                    project=project,
-                    origin=origin,
-                    actor=actor,
-                    run=run,
-                    attempt=attempt,
-                    artifact=artifact,
-                    body_sha256=digest,
-                )
-        except IntegrityError:  # somebody else was first
-            existing = Stage.objects.get(record_id=record.record_id)
-    if existing is not None:
-        return Booked(_same(existing, digest, project), created=False)
-    audit.record(actor=actor, project=project, action="stage recorded", subject=stage, kind=record.kind)
-    if artifact is not None:
+            _check_columns(entry.record)
+            row = _row(entry, _run_of(entry, runs), origin, actor, digest)
+        except Invalid as error:
+            outcomes[place] = error
+        else:
+            first.setdefault(entry.record.record_id, (entry, row))
+    written, unfit = _insert([row for _, row in first.values()])
+    standing = _standing(first.keys() - written - unfit.keys())
+    standing |= {record_id: _identity(first[record_id][1]) for record_id in written}
+    unseen = set(written)
+    for place, entry in enumerate(entries):
+        record_id = entry.record.record_id
+        if outcomes[place] is None and record_id in unfit:
+            outcomes[place] = unfit[record_id]
+        elif outcomes[place] is None:
+            new = record_id in unseen
+            unseen.discard(record_id)
+            outcomes[place] = new or _same(record_id, digests[place], entry.project, standing[record_id])
+    _follow_up([first[record_id] for record_id in first if record_id in written], actor)
+    return outcomes  # type: ignore[return-value]  # none is left undecided
+
+
+def _insert(rows: list[dict[str, Any]]) -> tuple[set[str], dict[str, Invalid]]:
+    """Record ids of the rows that were written, and those that the database itself refused."""
+    try:
+        with transaction.atomic():
+            return bulk.insert(Stage, rows, once_by="record_id"), {}
+    except DataError:  # one of them; each gets a savepoint of its own
+        written: set[str] = set()
+        unfit = {}
+        for row in rows:
+            try:
+                with transaction.atomic():
+                    written |= bulk.insert(Stage, [row], once_by="record_id")
+            except DataError as error:
+                unfit[row["record_id"]] = Invalid({"record": f"cannot be kept as it is: {str(error)[:200]}"})
+        return written, unfit
+
+
+def _follow_up(written: list[tuple[Entry, dict[str, Any]]], actor: User | None) -> None:
+    """What every new record brings along: a line in the audit log, and sums rebuilt."""
+    audit.record_all(
+        actor=actor,
+        action="stage recorded",
+        of=Stage,
+        subjects=[(entry.project, row["id"], {"kind": entry.record.kind}) for entry, row in written],
+    )
+    for artifact in {entry.artifact.pk: entry.artifact for entry, _ in written if entry.artifact}.values():
         summaries.refresh_production(artifact)
-    if run is not None:
-        summaries.changed(run)
-    return Booked(stage, created=True)
+    summaries.changed(*{row["run_id"] for _, row in written if row["run_id"]})
 
 
 def body_digest(body: dict[str, Any]) -> str:
@@ -78,41 +151,88 @@ def body_digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _run_of(record: StageRecord, project: Project) -> Run | None:
-    if record.run_id is None:
+def _runs_by_name(entries: Iterable[Entry]) -> dict[tuple[UUID, str], UUID]:
+    """The runs that the records name, by project and name, in one query per project."""
+    wanted: dict[UUID, set[str]] = {}
+    for entry in entries:
+        if entry.record.run_id is not None:
+            wanted.setdefault(entry.project.pk, set()).add(entry.record.run_id)
+    return {
+        (project, name): key
+        for project, names in wanted.items()
+        for name, key in Run.objects.filter(project=project).keys_by_name(names).items()
+    }
+
+
+def _run_of(entry: Entry, runs: dict[tuple[UUID, str], UUID]) -> UUID | None:
+    name = entry.record.run_id
+    if entry.run is not None:
+        return entry.run.pk
+    if name is None:
         return None
-    run = Run.objects.filter(project=project).by_name(record.run_id).first()
-    if run is None:
-        raise Invalid({"run_id": f"{record.run_id!r} is no run of the project {project.slug}; upload the run first"})
-    return run
+    found = runs.get((entry.project.pk, name))
+    if found is None:
+        raise Invalid({"run_id": f"{name!r} is no run of the project {entry.project.slug}; upload the run first"})
+    return found
 
 
 def _check_columns(record: StageRecord) -> None:
     """Refuse what is a fine record and does not fit into its columns: a name too long, a count too large."""
-    problems = {}
-    for name in (*_COLUMNS, "parent_id"):
-        value = getattr(record, name)
-        if value is None:
-            continue
-        try:
-            Stage._meta.get_field(name).run_validators(value)  # type: ignore[union-attr]  # all are plain columns
-        except ValidationError as error:
-            problems[name] = " ".join(error.messages)
+    values = vars(record)
+    problems = {
+        name: f"{len(values[name])} characters are more than the {longest} that are kept"
+        for name, longest in _LONGEST.items()
+        if values[name] is not None and len(values[name]) > longest
+    }
+    problems |= {
+        name: f"{values[name]} is above {largest}, the largest that is kept"
+        for name, largest in _LARGEST.items()
+        if values[name] is not None and values[name] > largest
+    }
     if problems:
         raise Invalid(problems)
 
 
-def _columns(record: StageRecord) -> dict[str, Any]:
-    values = {name: getattr(record, name) for name in _COLUMNS}
-    values |= {name: list(values[name]) for name in ("components", "devices", "flags")}
-    return values | {"parent_id": record.parent_id or "", "energy_j": total_energy(record)[0]}
+def _row(entry: Entry, run: UUID | None, origin: str, actor: User | None, digest: str) -> dict[str, Any]:
+    """The record's columns as JSON types."""
+    (stamp,) = bulk.stamps(1)
+    body = entry.record.to_dict()
+    return body | {
+        **stamp,
+        "parent_id": body["parent_id"] or "",
+        "energy_j": total_energy(entry.record)[0],
+        "project_id": _text(entry.project),
+        "run_id": None if run is None else str(run),
+        "attempt_id": _text(entry.attempt),
+        "artifact_id": _text(entry.artifact),
+        "actor_id": _text(actor),
+        "origin": str(origin),
+        "body_sha256": digest,
+    }
 
 
-def _same(existing: Stage, digest: str, project: Project) -> Stage:
-    if existing.body_sha256 != digest or existing.project_id != project.pk:
-        raise Conflict(
-            f"record_id {existing.record_id!r} is booked already with another body; a record is never changed, "
-            "so send this one under a record_id of its own",
-            record_id=existing.record_id,
-        )
-    return existing
+def _text(row: models.Model | None) -> str | None:
+    return None if row is None else str(row.pk)
+
+
+def _identity(row: dict[str, Any]) -> tuple[str, str]:
+    return row["body_sha256"], row["project_id"]
+
+
+def _standing(record_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Digest and project of the records that are booked already."""
+    wanted = list(record_ids)
+    if not wanted:
+        return {}
+    found = Stage.objects.filter(record_id__in=wanted).values_list("record_id", "body_sha256", "project_id")
+    return {record_id: (digest, str(project)) for record_id, digest, project in found}
+
+
+def _same(record_id: str, digest: str, project: Project, standing: tuple[str, str]) -> Outcome:
+    if standing == (digest, str(project.pk)):
+        return False
+    return Conflict(
+        f"record_id {record_id!r} is booked already with another body; a record is never changed, "
+        "so send this one under a record_id of its own",
+        record_id=record_id,
+    )

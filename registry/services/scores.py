@@ -1,60 +1,119 @@
 """Evaluation scores: written once, recognised again by `score_id`."""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from django.db import transaction
 
 from registry.models import EvaluationScore, Membership, Run, User
-from registry.services import accounts, audit, summaries
-from registry.services.errors import Conflict, Invalid
-from registry.services.ledger import Booked, body_digest
+from registry.services import accounts, audit, bulk, summaries
+from registry.services.errors import Conflict, Invalid, ServiceError
+from registry.services.ledger import Booked, Outcome, body_digest
 
 
-@transaction.atomic
-def record_score(
-    *,
-    run: Run,
-    benchmark: str,
-    value: float,
-    origin: str,
-    actor: User | None = None,
-    score_id: str = "",
-    metric: str = "",
-    stderr: float | None = None,
-    n: int | None = None,
-    shots: int = 0,
-    judge: str = "",
-    harness_version: str = "",
-) -> Booked[EvaluationScore]:
-    """Book one score of the model that `run` made. Without a `score_id`, one is derived from what identifies it.
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One benchmark's value for the model of a run. Without a `score_id`, one is derived from what identifies it."""
+
+    benchmark: str
+    value: float
+    score_id: str = ""
+    metric: str = ""
+    stderr: float | None = None
+    n: int | None = None
+    shots: int = 0
+    judge: str = ""
+    harness_version: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Score":
+        """Read a score from JSON types; its values are checked when it is booked. Raises `Invalid`."""
+        problems = {name: f"unknown field; known here: {', '.join(_FIELDS)}" for name in values.keys() - set(_FIELDS)}
+        problems |= {name: "this field is required" for name in ("benchmark", "value") if name not in values}
+        if problems:
+            raise Invalid(problems)
+        return cls(**values)
+
+
+_FIELDS = tuple(field.name for field in fields(Score))
+_IDENTITY = ("benchmark", "metric", "shots", "judge", "harness_version")
+
+
+def record_score(*, run: Run, origin: str, actor: User | None = None, **values: Any) -> Booked[EvaluationScore]:
+    """Book one score; its `values` are `Score`'s.
 
     Raises `Conflict` if another value stands under this `score_id`, `Invalid` for a value that is no score.
     """
     accounts.require_role(actor, run.project, Membership.Role.SUBMITTER)
-    values: dict[str, Any] = {
-        "benchmark": benchmark,
-        "metric": metric,
-        "value": value,
-        "stderr": stderr,
-        "n": n,
-        "shots": shots,
-        "judge": judge,
-        "harness_version": harness_version,
+    (found,) = record_scores([(run, Score.from_dict(values))], origin=origin, actor=actor)
+    score_id, outcome = found
+    if isinstance(outcome, ServiceError):
+        raise outcome
+    row = EvaluationScore.objects.select_related("project").get(score_id=score_id)
+    return Booked(row, created=outcome)
+
+
+@transaction.atomic
+def record_scores(
+    entries: Sequence[tuple[Run, Score]], *, origin: str, actor: User | None = None
+) -> list[tuple[str, Outcome]]:
+    """Book many scores at once; the caller has made sure that `actor` may. The id of each and what became of it.
+
+    `Conflict` and `Invalid` are returned here where `record_score` raises them.
+    """
+    results: list[tuple[str, Outcome] | None] = [None] * len(entries)
+    rows: dict[str, dict[str, Any]] = {}
+    asked: list[tuple[str, str]] = []
+    for place, (run, score) in enumerate(entries):
+        values = {name: getattr(score, name) for name in _FIELDS}
+        try:
+            _check(values)
+        except Invalid as error:
+            results[place] = (score.score_id, error)
+            asked.append(("", ""))
+            continue
+        row = _row(run, values, origin, actor)
+        asked.append((row["score_id"], row["body_sha256"]))
+        rows.setdefault(row["score_id"], row)
+    written = bulk.insert(EvaluationScore, list(rows.values()), once_by="score_id")
+    standing = {score_id: rows[score_id]["body_sha256"] for score_id in written} | _standing(rows.keys() - written)
+    unseen = set(written)
+    for place, (score_id, digest) in enumerate(asked):
+        if results[place] is None:
+            new = score_id in unseen
+            unseen.discard(score_id)
+            results[place] = (score_id, new or _same(score_id, digest, standing[score_id]))
+    new_rows = [
+        (run, rows[score_id]) for (run, _), (score_id, _) in zip(entries, asked, strict=True) if score_id in written
+    ]
+    _follow_up(new_rows, actor)
+    return results  # type: ignore[return-value]  # none is left undecided
+
+
+def _row(run: Run, values: dict[str, Any], origin: str, actor: User | None) -> dict[str, Any]:
+    """The score's columns as JSON types."""
+    stated = {name: value for name, value in values.items() if name != "score_id"}
+    (stamp,) = bulk.stamps(1)
+    return {
+        **stated,
+        **stamp,
+        "score_id": values["score_id"]
+        or body_digest({name: values[name] for name in _IDENTITY} | {"run": str(run.pk)}),
+        "run_id": str(run.pk),
+        "project_id": str(run.project_id),
+        "origin": str(origin),
+        "actor_id": None if actor is None else str(actor.pk),
+        "body_sha256": body_digest({**stated, "run": str(run.pk)}),
     }
-    _check(values | {"score_id": score_id})
-    digest = body_digest({**values, "run": str(run.pk)})
-    identity = {name: values[name] for name in ("benchmark", "metric", "shots", "judge", "harness_version")}
-    score_id = score_id or body_digest({**identity, "run": str(run.pk)})
-    existing = EvaluationScore.objects.filter(score_id=score_id).first()
-    if existing is not None:
-        return Booked(_same(existing, digest), created=False)
-    score = EvaluationScore.objects.create(
-        **values, score_id=score_id, run=run, project=run.project, origin=origin, actor=actor, body_sha256=digest
-    )
-    audit.record(actor=actor, project=run.project, action="score recorded", subject=score, benchmark=benchmark)
-    summaries.refresh_quality(run)
-    return Booked(score, created=True)
+
+
+def _follow_up(written: list[tuple[Run, dict[str, Any]]], actor: User | None) -> None:
+    """What every new score brings along: a line in the audit log, and Q rebuilt."""
+    subjects = {row["id"]: (run.project, row["id"], {"benchmark": row["benchmark"]}) for run, row in written}
+    audit.record_all(actor=actor, action="score recorded", of=EvaluationScore, subjects=list(subjects.values()))
+    summaries.refresh_quality(*{run.pk for run, _ in written})
 
 
 # The columns' own limits; a text of more characters, or a larger count, would be the database's error.
@@ -103,11 +162,19 @@ def _is_number(value: object) -> bool:
     return math.isfinite(value) and abs(value) <= LARGEST
 
 
-def _same(existing: EvaluationScore, digest: str) -> EvaluationScore:
-    if existing.body_sha256 != digest:
-        raise Conflict(
-            f"score_id {existing.score_id!r} is booked already with another value; a score is never changed, "
-            "so send this one under a score_id of its own",
-            score_id=existing.score_id,
-        )
-    return existing
+def _standing(score_ids: Any) -> dict[str, str]:
+    """Digests of the scores that are booked already."""
+    if not score_ids:
+        return {}
+    found = EvaluationScore.objects.filter(score_id__in=list(score_ids)).values_list("score_id", "body_sha256")
+    return dict(found)
+
+
+def _same(score_id: str, digest: str, standing: str) -> Outcome:
+    if standing == digest:
+        return False
+    return Conflict(
+        f"score_id {score_id!r} is booked already with another value; a score is never changed, "
+        "so send this one under a score_id of its own",
+        score_id=score_id,
+    )

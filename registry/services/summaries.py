@@ -4,78 +4,125 @@ Derived and rebuildable: the records are the truth, and `manage.py verify_ledger
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
 
 from registry.accounting.quality import QualityError, quality
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
-from registry.models import Artifact, Origin, Run, RunSummary, Stage, StageReview
+from registry.models import Artifact, ArtifactUse, EvaluationScore, Origin, Run, RunSummary, Stage, StageReview
 
 OWN_ROLES = ("data", "teacher", "student", "evaluation")
 COMPONENTS = ("gpu", "cpu", "ram", "reported")
-_OF_ORPHANS = ("role", "kind", "parent_id")  # the columns that name one
+_COLUMNS = [field.name for field in RunSummary._meta.concrete_fields if field.name != "run"]  # what a rebuild sets
 
 
-_later: ContextVar[dict[UUID, Run] | None] = ContextVar("later", default=None)
+@dataclass
+class _Waiting:
+    """Runs whose sums, and runs whose Q and that of those measured against them, are rebuilt at the end of `once`."""
+
+    changed: set[UUID] = field(default_factory=set)
+    quality: set[UUID] = field(default_factory=set)
+
+
+_later: ContextVar[_Waiting | None] = ContextVar("later", default=None)
 
 
 @contextmanager
 def once() -> Iterator[None]:
-    """Within, a run's sums are rebuilt once, at the end; otherwise a list of n of its records costs n rebuilds."""
-    waiting: dict[UUID, Run] = {}
+    """Within, a run's sums are rebuilt once, at the end; otherwise a list of n of its records costs n rebuilds.
+
+    One that stands inside another leaves the rebuilding to it. To be used inside a transaction.
+    """
+    if _later.get() is not None:
+        yield
+        return
+    waiting = _Waiting()
     token = _later.set(waiting)
     try:
         yield
     finally:
         _later.reset(token)
-    for key in sorted(waiting):
-        refresh(waiting[key])
+    refresh_all(waiting.changed | _measured_against(waiting.quality))
 
 
-def changed(run: Run) -> None:
-    """Say that a run's records or scores have changed: its summary is rebuilt, now or at the end of `once`."""
+def changed(*runs: UUID | str) -> None:
+    """Say that these runs' records have changed: their summaries are rebuilt, now or at the end of `once`."""
+    keys = {UUID(str(run)) for run in runs}
     waiting = _later.get()
     if waiting is None:
-        refresh(run)
+        refresh_all(keys)
     else:
-        waiting[run.pk] = run
+        waiting.changed |= keys
+
+
+def refresh_quality(*runs: UUID) -> None:
+    """Say that these runs' scores have changed: rebuild their Q, and that of every run measured against them."""
+    waiting = _later.get()
+    if waiting is None:
+        refresh_all(_measured_against(set(runs)))
+    else:
+        waiting.quality |= set(runs)
+
+
+def _measured_against(runs: set[UUID]) -> set[UUID]:
+    """The runs themselves and those that have one of them as their reference."""
+    return runs and runs | set(Run.objects.filter(reference__in=runs).values_list("pk", flat=True))
+
+
+def refresh(run: Run) -> RunSummary:
+    """Rebuild a run's summary from its records and scores."""
+    summary = refresh_all([run.pk])[run.pk]
+    run.summary = summary
+    return summary
 
 
 @transaction.atomic
-def refresh(run: Run) -> RunSummary:
-    """Rebuild a run's summary from its records and scores."""
-    # Whoever else rebuilds it waits here, and then sees what this transaction wrote. No stronger lock: every record
-    # of the run holds a share of its key.
-    Run.objects.select_for_update(no_key=True).get(pk=run.pk)
-    summary, _ = RunSummary.objects.update_or_create(run=run, defaults=rebuilt(run))
-    summary.run = run  # so that `run.summary` is the new one
-    if summary.simulated and _own_records(run).filter(simulated=True).exists():
+def refresh_all(keys: Collection[UUID]) -> dict[UUID, RunSummary]:
+    """Rebuild the summaries of many runs in a handful of queries."""
+    if not keys:
+        return {}
+    # Whoever else rebuilds one waits here, and then sees what this transaction wrote. No stronger lock: every record
+    # of a run holds a share of its key. In order, so that two that rebuild the same runs do not deadlock.
+    runs = list(
+        Run.objects.filter(pk__in=keys)
+        .select_related("study")
+        .defer("spec", "environment")
+        .order_by("pk")
+        .select_for_update(of=("self",), no_key=True)
+    )
+    now = timezone.now()
+    rebuilt = {key: RunSummary(run_id=key, updated_at=now, **columns) for key, columns in summarise(runs).items()}
+    RunSummary.objects.bulk_create(
+        rebuilt.values(), update_conflicts=True, unique_fields=["run"], update_fields=_COLUMNS
+    )
+    for key in [key for key, summary in rebuilt.items() if summary.simulated]:
+        _mark_made_by(key)
+    return rebuilt
+
+
+def _mark_made_by(run: UUID) -> None:
+    """An artifact that a run brought with simulated records states its energy by the same meter."""
+    if Stage.objects.filter(run=run, artifact=None, simulated=True).exists():
         for artifact in Artifact.objects.filter(made_by_run=run, simulated=False).exclude(origin=Origin.WORKER):
-            _mark(artifact, simulated=True)  # it states its energy, and that was metered by the same meter
-    return summary
+            _mark(artifact, simulated=True)
 
 
 def rebuilt(run: Run) -> dict[str, Any]:
     """The columns of the summary as records and scores give them now."""
-    return summarise(run) | _quality(run)
+    return summarise([run])[run.pk]
 
 
 def refresh_kept(runs: QuerySet[Run]) -> None:
     """Rebuild the summaries that are there: an artifact of theirs came or went, so what they miss changed."""
-    for run in runs.filter(summary__isnull=False).order_by("id"):
-        refresh(run)
-
-
-def refresh_quality(run: Run) -> None:
-    """Rebuild Q of `run`, and of every run that is measured against it."""
-    for dependent in [run, *Run.objects.filter(reference=run).order_by("id")]:
-        changed(dependent)
+    refresh_all(set(runs.filter(summary__isnull=False).order_by().values_list("pk", flat=True)))
 
 
 @transaction.atomic
@@ -89,8 +136,8 @@ def refresh_production(artifact: Artifact) -> None:
 
 def production(artifact: Artifact) -> tuple[float | None, list[str], bool]:
     """The sum over the root records of everything that worked at making it, what it lacks, whether any is simulated."""
-    standing = _standing(stages_behind(artifact))
-    return _total(standing), _holes(standing), any(stage.simulated for stage in standing)
+    standing = list(_standing(stages_behind(artifact)).values(*_OF_STAGES[:-1]))
+    return _total(standing), _holes(standing), any(stage["simulated"] for stage in standing)
 
 
 def _mark(artifact: Artifact, *, simulated: bool) -> None:
@@ -110,60 +157,94 @@ def stages_behind(artifact: Artifact) -> QuerySet[Stage]:
     return Stage.objects.filter(artifact=artifact)
 
 
-def summarise(run: Run) -> dict[str, Any]:
-    """The columns of the summary, from the run's own root records: those that worked at no shared artifact."""
-    stages = _standing(_own_records(run))
-    missing = _missing_stages(run, stages)
-    for role, hole in _orphans(run):
+def _standing(stages: QuerySet[Stage]) -> QuerySet[Stage]:
+    """Root records that nobody has withdrawn."""
+    withdrawn = StageReview.objects.filter(verdict=StageReview.Verdict.WITHDRAWN).values("stage_id")
+    return stages.filter(parent_id="").exclude(pk__in=withdrawn).exclude(role="prerun").order_by("id")
+
+
+def summarise(runs: Sequence[Run]) -> dict[UUID, dict[str, Any]]:
+    """The columns of each run's summary, from records, artifacts used and scores, in a constant number of queries."""
+    keys = [run.pk for run in runs]
+    stages, uses = _stages_of(keys), _uses_of(keys)
+    scores = _scores_of({*keys, *(run.reference_id for run in runs if run.reference_id)})
+    return {
+        run.pk: _sums(run, stages.get(run.pk, []), uses.get(run.pk, []))
+        | _quality(run, scores.get(run.pk, []), scores.get(run.reference_id, []) if run.reference_id else None)
+        for run in runs
+    }
+
+
+def _sums(run: Run, records: list[dict[str, Any]], uses: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the run's own root records add up to: those that worked at no shared artifact."""
+    own = [record for record in records if record["artifact_id"] is None]
+    counted = [record for record in own if not record["withdrawn"] and record["role"] != "prerun"]
+    stages = [record for record in counted if not record["parent_id"]]
+    missing = _missing_stages(run, stages, uses)
+    for role, hole in _orphans(counted, records):
         missing.setdefault(role, []).append(hole)
     values: dict[str, Any] = {}
     for role in OWN_ROLES:
-        ours = [stage for stage in stages if stage.role == role]
+        ours = [stage for stage in stages if stage["role"] == role]
         values[f"{role}_energy_j"] = _total(ours)
         if holes := _holes(ours):
             missing.setdefault(role, []).extend(holes)
     for component in COMPONENTS:
-        measured = [stage for stage in stages if component in stage.components]
-        values[f"{component}_energy_j"] = _sum(getattr(stage, f"{component}_energy_j") for stage in measured)
+        measured = [stage for stage in stages if component in stage["components"]]
+        values[f"{component}_energy_j"] = _sum(stage[f"{component}_energy_j"] for stage in measured)
     return {
         **values,
-        "lost_energy_j": _total([stage for stage in stages if stage.status != "completed"]),
-        "duration_s": math.fsum(stage.duration_s for stage in stages),
+        "lost_energy_j": _total([stage for stage in stages if stage["status"] != "completed"]),
+        "duration_s": math.fsum(stage["duration_s"] for stage in stages),
         "missing": missing,
-        "simulated": any(stage.simulated for stage in stages) or _uses_simulated(run),
+        "simulated": any(stage["simulated"] for stage in stages) or any(use["simulated"] for use in uses),
         "records": len(stages),
     }
 
 
-def _own_records(run: Run) -> QuerySet[Stage]:
-    return Stage.objects.filter(run=run, artifact=None)
+_OF_STAGES = (
+    *("run_id", "record_id", "parent_id", "artifact_id", "role", "kind", "status", "simulated", "components"),
+    *("duration_s", "energy_j", *(f"{component}_energy_j" for component in COMPONENTS), "withdrawn"),
+)
 
 
-def _uses_simulated(run: Run) -> bool:
-    """Whether it is charged energy that was simulated when an artifact was made, by whomever."""
-    return run.uses.filter(artifact__simulated=True).exclude(artifact__kind=Artifact.Kind.STUDENT).exists()
+def _stages_of(runs: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+    """The runs' records, oldest first, each with whether somebody has withdrawn it."""
+    withdrawals = StageReview.objects.filter(stage=OuterRef("pk"), verdict=StageReview.Verdict.WITHDRAWN)
+    rows = Stage.objects.filter(run__in=runs).annotate(withdrawn=Exists(withdrawals)).order_by("id")
+    return _grouped(rows.values(*_OF_STAGES), "run_id")
 
 
-def _standing(stages: QuerySet[Stage]) -> list[Stage]:
-    """Root records that nobody has withdrawn."""
-    return list(_counted(stages).filter(parent_id="").order_by("id"))
+def _uses_of(runs: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+    """Kind and status of the artifacts that the runs used, and whether each charges them simulated energy."""
+    uses = ArtifactUse.objects.filter(run__in=runs).order_by()
+    charged = {"simulated": Q(artifact__simulated=True) & ~Q(artifact__kind=Artifact.Kind.STUDENT)}
+    return _grouped(uses.annotate(**charged).values("run_id", "artifact__kind", "artifact__status", *charged), "run_id")
 
 
-def _counted(stages: QuerySet[Stage]) -> QuerySet[Stage]:
-    withdrawn = StageReview.objects.filter(verdict=StageReview.Verdict.WITHDRAWN).values("stage_id")
-    return stages.exclude(pk__in=withdrawn).exclude(role="prerun")
+def _scores_of(runs: Collection[UUID]) -> dict[UUID, list[EvaluationScore]]:
+    """The runs' scores, oldest first."""
+    found: dict[UUID, list[EvaluationScore]] = {}
+    rows = EvaluationScore.objects.filter(run__in=runs).order_by("id")
+    for score in rows.only("run_id", "benchmark", "metric", "shots", "judge", "value"):
+        found.setdefault(score.run_id, []).append(score)
+    return found
 
 
-def _orphans(run: Run) -> list[tuple[str, str]]:
+def _grouped(rows: Iterable[dict[str, Any]], name: str) -> dict[UUID, list[dict[str, Any]]]:
+    found: dict[UUID, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row[name], []).append(row)
+    return found
+
+
+def _orphans(counted: list[dict[str, Any]], records: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Role and hole of each nested record that leads to no root of the run: its energy is in no sum."""
-    nested = list(_counted(run.stages.filter(artifact=None)).exclude(parent_id="").order_by("id").only(*_OF_ORPHANS))
-    if not nested:
-        return []
-    parents = dict(run.stages.values_list("record_id", "parent_id"))
+    parents = {record["record_id"]: record["parent_id"] for record in records}
     return [
-        (part.role, f"{part.kind}: the record {part.parent_id} that it is a part of")
-        for part in nested
-        if not _leads_to_a_root(part.parent_id, parents)
+        (part["role"], f"{part['kind']}: the record {part['parent_id']} that it is a part of")
+        for part in counted
+        if part["parent_id"] and not _leads_to_a_root(part["parent_id"], parents)
     ]
 
 
@@ -177,8 +258,8 @@ def _leads_to_a_root(record_id: str, parents: dict[str, str]) -> bool:
     return False  # not here (yet), or a ring
 
 
-def _total(stages: list[Stage]) -> float | None:
-    return _sum(stage.energy_j for stage in stages)
+def _total(stages: list[dict[str, Any]]) -> float | None:
+    return _sum(stage["energy_j"] for stage in stages)
 
 
 def _sum(energies: Iterable[float | None]) -> float | None:
@@ -188,21 +269,21 @@ def _sum(energies: Iterable[float | None]) -> float | None:
     return math.fsum(present) if present and len(present) == len(known) else None
 
 
-def _holes(stages: list[Stage]) -> list[str]:
+def _holes(stages: list[dict[str, Any]]) -> list[str]:
     return [
-        f"{stage.kind}: {component}"
+        f"{stage['kind']}: {component}"
         for stage in stages
-        for component in stage.components
-        if getattr(stage, f"{component}_energy_j") is None
+        for component in stage["components"]
+        if stage[f"{component}_energy_j"] is None
     ]
 
 
-def _missing_stages(run: Run, stages: list[Stage]) -> dict[str, list[str]]:
+def _missing_stages(run: Run, stages: list[dict[str, Any]], uses: list[dict[str, Any]]) -> dict[str, list[str]]:
     """By role, the stages of the pipeline that have neither a completed record nor an artifact to stand for them."""
-    recorded = {stage.kind for stage in stages if stage.status == "completed"}
+    recorded = {stage["kind"] for stage in stages if stage["status"] == "completed"}
     # Withdrawn or found corrupt since, it was made and used all the same, and stays in the books.
-    unmade = [Artifact.Status.MAKING, Artifact.Status.FAILED]
-    used = set(run.uses.exclude(artifact__status__in=unmade).values_list("artifact__kind", flat=True))
+    unmade = (Artifact.Status.MAKING, Artifact.Status.FAILED)
+    used = {use["artifact__kind"] for use in uses if use["artifact__status"] not in unmade}
     missing: dict[str, list[str]] = {}
     for kind in STAGES_OF_PIPELINE.get(run.pipeline, ("student_training",)):
         if kind not in recorded and OUTPUT_OF_STAGE[kind] not in used - {Artifact.Kind.STUDENT}:
@@ -210,23 +291,19 @@ def _missing_stages(run: Run, stages: list[Stage]) -> dict[str, list[str]]:
     return missing
 
 
-def _quality(run: Run) -> dict[str, Any]:
-    """Q and what it lacks. A run without a teacher's reference has none, and says so."""
-    if run.reference is None:
-        suite = run.study.suite
-        return {"quality": None, "missing_scores": [f"{benchmark} (teacher)" for benchmark in suite]}
+def _quality(run: Run, ours: list[EvaluationScore], teachers: list[EvaluationScore] | None) -> dict[str, Any]:
+    """Q and what it lacks. A run without a teacher's reference has none (`teachers` is `None`), and says so."""
+    if teachers is None:
+        return {"quality": None, "missing_scores": [f"{benchmark} (teacher)" for benchmark in run.study.suite]}
+    # The newest of each benchmark stands; of ours, those taken in the same way as the teacher's newest.
+    wanted = {score.benchmark: score for score in teachers}
+    like = {
+        score.benchmark: score.value
+        for score in ours
+        if score.benchmark not in wanted or score.taken_as(wanted[score.benchmark])
+    }
     try:
-        result = quality(_scores(run, like=run.reference), _scores(run.reference), run.study.suite)
+        result = quality(like, {name: score.value for name, score in wanted.items()}, run.study.suite)
     except QualityError as error:
         return {"quality": None, "missing_scores": [str(error)]}
     return {"quality": result.q, "missing_scores": list(result.missing)}
-
-
-def _scores(run: Run, like: Run | None = None) -> dict[str, float]:
-    """The newest value of each benchmark; with `like`, of those taken in the same way as that run's newest."""
-    wanted = {} if like is None else {score.benchmark: score for score in like.scores.order_by("id")}
-    return {
-        score.benchmark: score.value
-        for score in run.scores.order_by("id")
-        if score.benchmark not in wanted or score.taken_as(wanted[score.benchmark])
-    }

@@ -68,7 +68,7 @@ def upload_run(*, actor: User | None, document: Mapping[str, Any], origin: str =
     run.save(update_fields=["reference", "simulated", "started_at", "finished_at"])
     if run.pipeline == TEACHER_REFERENCE:
         _attach_waiting(run.study)
-    summaries.refresh_quality(run)
+    summaries.refresh_quality(run.pk)
     if created:
         audit.record(actor=actor, project=study.project, action="run uploaded", subject=run)
     return UploadResult(run=run, created=created, stages=stages, scores=booked)

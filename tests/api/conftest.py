@@ -20,9 +20,9 @@ class Caller:
     def get(self, path: str, **query: Any) -> Any:
         return _CLIENT.get(_address(path), query, **self.headers)
 
-    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+    def post(self, path: str, body: Any = None, content_type: str = "application/json", **headers: str) -> Any:
         raw = body if isinstance(body, bytes) else json.dumps(body)
-        return _CLIENT.post(_address(path), raw, content_type="application/json", **self.headers, **headers)
+        return _CLIENT.post(_address(path), raw, content_type=content_type, **self.headers, **headers)
 
     def delete(self, path: str) -> Any:
         return _CLIENT.delete(_address(path), **self.headers)

@@ -3,18 +3,21 @@
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, PolymorphicProxySerializer, extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api import access, batches
+from registry.api.bulk import ListParser, NDJSONParser
 from registry.api.endpoint import Endpoint
 from registry.api.filters import ScoreFilter
 from registry.api.idempotency import once
 from registry.api.serializers.batches import ScoreResults
 from registry.api.serializers.scores import ScoreSerializer, ScoreUpload
 from registry.api.views.stages import ATOMIC
-from registry.models import EvaluationScore, Origin
+from registry.models import EvaluationScore, Origin, Run
 from registry.services import scores
+from registry.services.errors import ServiceError
 from registry.services.ledger import Booked
 
 EXAMPLE = {
@@ -37,6 +40,7 @@ class ScoresView(Endpoint):
     serializer_class = ScoreSerializer
     filterset_class = ScoreFilter
     scopes = {"POST": ("upload",)}
+    parser_classes = [ListParser, NDJSONParser]
 
     @extend_schema(operation_id="list_scores", responses=ScoreSerializer(many=True))
     def get(self, request: Request) -> Response:
@@ -73,15 +77,37 @@ class ScoresView(Endpoint):
         """
         desk, actor = access.Desk(request), access.actor(request)
 
-        def book(body: dict[str, Any]) -> Booked[EvaluationScore]:
+        def read(body: dict[str, Any]) -> tuple[Run, dict[str, Any]]:
             project = desk.target(body)
             checked = ScoreUpload(data=body)
             checked.is_valid(raise_exception=True)
             values = dict(checked.validated_data)
-            run = access.run_of(request, values.pop("run_id"), project)
+            return access.run_of(request, values.pop("run_id"), project), values
+
+        def book(body: dict[str, Any]) -> Booked[EvaluationScore]:
+            run, values = read(body)
             return scores.record_score(run=run, origin=Origin.UPLOAD, actor=actor, **values)
 
-        return batches.take(request, batches.Batch(id_field="score_id", book=book, show=self._show))
+        def book_all(items: list[Any]) -> list[batches.Result]:
+            taken = [_entry(read, item) for item in items]
+            entries = [entry for entry in taken if isinstance(entry, tuple)]
+            found = iter(scores.record_scores(entries, origin=Origin.UPLOAD, actor=actor))
+            return [batches.Result(*next(found)) if isinstance(one, tuple) else one for one in taken]
+
+        form = batches.Batch(id_field="score_id", book=book, book_all=book_all, show=self._show)
+        return batches.take(request, form)
 
     def _show(self, score: EvaluationScore) -> Any:
         return ScoreSerializer(score).data
+
+
+def _entry(read: Any, item: dict[str, Any] | Exception) -> tuple[Run, scores.Score] | batches.Result:
+    """The item as a run and its score, or as the refusal it is."""
+    if isinstance(item, Exception):
+        return batches.Result(None, item)
+    known = item.get("score_id")
+    try:
+        run, values = read(item)
+        return run, scores.Score.from_dict(values)
+    except (ServiceError, ValidationError) as error:
+        return batches.Result(known if isinstance(known, str) else None, error)

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.api import access, batches
+from registry.api.bulk import ListParser, NDJSONParser
 from registry.api.endpoint import Endpoint
 from registry.api.filters import StageFilter
 from registry.api.idempotency import once
@@ -14,7 +15,9 @@ from registry.api.serializers.batches import StageRecordResults
 from registry.api.serializers.stages import BookedStageSerializer, ListedStageSerializer, StageRecordUpload
 from registry.models import Origin, Stage
 from registry.services import ledger
-from registry.services.ledger import Booked
+from registry.services.errors import ServiceError
+from registry.services.ledger import Booked, Entry
+from stagemeter.errors import RecordError
 from stagemeter.records import StageRecord
 
 ATOMIC = OpenApiParameter("atomic", str, enum=["0", "1"], description="1: book all of a list, or none of it.")
@@ -42,6 +45,7 @@ class StageRecordsView(Endpoint):
     serializer_class = ListedStageSerializer
     filterset_class = StageFilter
     scopes = {"POST": ("upload",)}
+    parser_classes = [ListParser, NDJSONParser]
 
     @extend_schema(operation_id="list_stage_records", responses=ListedStageSerializer(many=True))
     def get(self, request: Request) -> Response:
@@ -84,7 +88,28 @@ class StageRecordsView(Endpoint):
             record = StageRecord.from_dict(body)
             return ledger.record_stage(record=record, project=project, origin=Origin.UPLOAD, actor=actor)
 
-        return batches.take(request, batches.Batch(id_field="record_id", book=book, show=self._show))
+        def book_all(items: list[Any]) -> list[batches.Result]:
+            read = [_entry(desk, item) for item in items]
+            entries = [entry for entry in read if isinstance(entry, Entry)]
+            outcomes = iter(ledger.record_stages(entries, origin=Origin.UPLOAD, actor=actor))
+            return [
+                batches.Result(one.record.record_id, next(outcomes)) if isinstance(one, Entry) else one for one in read
+            ]
+
+        form = batches.Batch(id_field="record_id", book=book, book_all=book_all, show=self._show)
+        return batches.take(request, form)
 
     def _show(self, stage: Stage) -> Any:
         return BookedStageSerializer(stage).data
+
+
+def _entry(desk: access.Desk, item: dict[str, Any] | Exception) -> Entry | batches.Result:
+    """The item as an entry of the ledger, or as the refusal it is."""
+    if isinstance(item, Exception):
+        return batches.Result(None, item)
+    try:
+        project = desk.target(item)
+        return Entry(record=StageRecord.from_dict(item), project=project)
+    except (ServiceError, RecordError) as error:
+        known = item.get("record_id")
+        return batches.Result(known if isinstance(known, str) else None, error)
