@@ -145,7 +145,7 @@ def _energy_fields(component: str, energy: Energy) -> dict[str, Any]:
 
 def _sum_of_devices(log: SampleLog, energies: Sequence[Energy]) -> Energy:
     """All devices together; `None` as soon as one is not known."""
-    if not log.gpu_expected or not energies:
+    if not log.gpu_expected or log.gpu_missing or not energies:
         return Energy(value_j=None)
     methods = {energy.method for energy in energies}
     value = _sum([energy.value_j for energy in energies])

@@ -15,7 +15,7 @@ from stagemeter.cpu_energy import rising
 from stagemeter.energy import Energy
 from stagemeter.errors import SpoolError
 from stagemeter.integrate import DISAGREEMENT
-from stagemeter.sensors.nvml import gpu_nodes, open_nvml
+from stagemeter.sensors.nvml import open_nvml
 from stagemeter.sensors.rapl import rapl_facts
 
 LITTLE_SPACE_BYTES = 100 * 2**20
@@ -79,15 +79,24 @@ def _rapl() -> Check:
 
 
 def _gpus() -> list[Check]:
-    sensor, reason = open_nvml(os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if sensor is None:
-        return [Check("gpu", False if gpu_nodes() else None, f"no GPU is metered: {reason}")]
+    found = open_nvml(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    lost = [
+        Check(
+            "gpu",
+            False if card.visible else None,
+            f"GPU {card.index} could not be opened: {card.reason}"
+            + ("; stages here have no GPU figure" if card.visible else "; it is not visible to this process"),
+        )
+        for card in found.unreadable
+    ]
+    if found.sensor is None:
+        return [*lost, Check("gpu", False if found.expected else None, f"no GPU is metered: {found.reason}")]
     checks = [
         Check("gpu", True, f"{device.name} ({device.uuid}), limit {device.power_limit_w or float('nan'):.0f} W")
-        for device in sensor.devices
+        for device in found.sensor.devices
     ]
-    sensor.close()
-    return checks
+    found.sensor.close()
+    return [*checks, *lost]
 
 
 def after(whole: Measured, rest: Measured, burnt: Measured | None, burn_in: dict[str, Any]) -> list[Check]:

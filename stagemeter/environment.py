@@ -104,17 +104,17 @@ def library_versions() -> dict[str, str]:
 
 
 def gpus() -> dict[str, Any]:
-    """Visible GPUs: name, UUID, power limit, driver, CUDA; an empty list without any."""
+    """Visible GPUs: name, UUID, power limit, driver, CUDA; an empty list without any. Names what cannot be opened."""
     from stagemeter.sensors.nvml import open_nvml
 
-    sensor, _ = open_nvml(os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if sensor is None:
-        return {"gpus": []}
-    keys = ("uuid", "name", "power_limit_w")
-    found = [{key: device.to_dict()[key] for key in keys} for device in sensor.devices]
-    facts = {"gpus": found, "driver": sensor.devices[0].driver, "cuda": sensor.devices[0].cuda}
-    sensor.close()
-    return facts
+    found = open_nvml(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    lost = {"gpus_unreadable": [card.to_dict() for card in found.unreadable]} if found.unreadable else {}
+    if found.sensor is None:
+        return {"gpus": [], **lost}
+    keys, devices = ("uuid", "name", "power_limit_w"), found.sensor.devices
+    found.sensor.close()
+    known = [{key: device.to_dict()[key] for key in keys} for device in devices]
+    return {"gpus": known, "driver": devices[0].driver, "cuda": devices[0].cuda, **lost}
 
 
 def git_state(directory: Path) -> dict[str, Any] | None:

@@ -89,6 +89,8 @@ class LiveLog:
 
     def _gpu_j(self) -> float | None:
         """Counters now minus counters at the start; `None` where a device has none or one ran backwards."""
+        if self._reader.log.gpu_missing:
+            return None
         total = 0.0
         for uuid, last in self._last.items():
             first = self._first[uuid]

@@ -102,6 +102,11 @@ class SampleLog:
         return any(header["gpu_expected"] for header in self.headers)
 
     @property
+    def gpu_missing(self) -> bool:
+        """Whether a GPU that the stage may use could not be opened, so that what is known of others is no total."""
+        return any(card["visible"] for header in self.headers for card in header.get("unreadable", ()))
+
+    @property
     def simulated(self) -> bool:
         """Whether any sensor behind this log was a simulation."""
         return any(header["simulated"] for header in self.headers)

@@ -38,6 +38,7 @@ import psutil
 
 from stagemeter.samplelog import LOG_NAME
 from stagemeter.sensors import GpuSensor, Reading, flag
+from stagemeter.sensors.nvml import Gpus, open_nvml
 from stagemeter.sensors.rapl import RaplSensor, open_rapl, rapl_facts
 from stagemeter.sensors.tree import ProcessTree
 
@@ -236,16 +237,19 @@ def _answer(answers: int, word: str) -> None:
         return
 
 
-def open_gpu() -> tuple[GpuSensor | None, list[dict[str, str]], bool]:
-    """The GPU sensor, remarks, and whether GPU energy is expected of this host at all."""
-    from stagemeter.sensors.nvml import gpu_nodes, open_nvml
-
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    sensor, reason = open_nvml(visible)
-    hidden = visible is not None and visible.strip() in ("", "-1")
-    if sensor is None and gpu_nodes() and not hidden:
-        return None, [flag("gpu_unreadable", f"this host has a GPU, but its energy could not be read: {reason}")], True
-    return sensor, [], sensor is not None
+def gpu_remarks(gpus: Gpus) -> list[dict[str, str]]:
+    """What is to be said where GPU energy is due and cannot be read."""
+    if not gpus.expected:
+        return []
+    if gpus.missing:
+        return [
+            flag("gpu_unreadable", f"GPU {card.index} is the stage's and could not be opened ({card.reason})")
+            for card in gpus.missing
+        ]
+    if gpus.sensor is None:
+        text = f"this host has a GPU, but its energy could not be read: {gpus.reason}"
+        return [flag("gpu_unreadable", text)]
+    return []
 
 
 def start_cpu_sampler(directory: Path, pid: int, cache: Path | None) -> subprocess.Popen[bytes]:
@@ -269,17 +273,19 @@ def stop_cpu_sampler(process: subprocess.Popen[bytes], within_s: float) -> None:
         process.wait()
 
 
-def header(gpu: GpuSensor | None, rapl: RaplSensor | None, *, period_s: float, expected: bool) -> dict[str, Any]:
+def header(gpus: Gpus, rapl: RaplSensor | None, *, period_s: float) -> dict[str, Any]:
     """What the log's first line says about the sensors."""
-    simulated = bool(gpu and gpu.simulated) or os.environ.get("STAGEMETER_SIMULATED") == "1"
+    simulated = gpus.simulated or os.environ.get("STAGEMETER_SIMULATED") == "1"
     return {
         "schema": 2,
         "pid": os.getpid(),
         "period_s": period_s,
-        "gpu_expected": expected,
-        "devices": [device.to_dict() for device in gpu.devices] if gpu else [],
+        "gpu_expected": gpus.expected,
+        "devices": [device.to_dict() for device in gpus.sensor.devices] if gpus.sensor else [],
+        "unreadable": [card.to_dict() for card in gpus.unreadable],
         "rapl": rapl.facts if rapl else rapl_facts(),
         "simulated": simulated,
+        "flags": gpu_remarks(gpus),
     }
 
 
@@ -295,12 +301,12 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage; the stage then stops its sampler
     cpu = start_cpu_sampler(options.directory, options.pid, options.cpu_cache)
     log = Log(options.directory / LOG_NAME)
-    gpu, flags, expected = open_gpu()
-    rapl = open_rapl()
+    gpus = open_nvml(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    gpu, rapl = gpus.sensor, open_rapl()
     period_s = options.period
     if gpu is not None and not options.constant and not all(device.has_counter for device in gpu.devices):
         period_s = min(period_s, NO_COUNTER_PERIOD_S)
-    log.append("header", **header(gpu, rapl, period_s=period_s, expected=expected), flags=flags)
+    log.append("header", **header(gpus, rapl, period_s=period_s))
     tree = ProcessTree(options.pid, without=os.getpid())
     parts: dict[str, Any] = {"gpu": gpu, "rapl": rapl, "tree": tree, "adaptive": not options.constant}
     sampler = Sampler(log, pid=options.pid, period_s=period_s, **parts)

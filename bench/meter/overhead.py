@@ -40,7 +40,7 @@ print(json.dumps(["begins", waited, 0]))
 READS = """
 import sys, time
 from stagemeter.sensors.nvml import open_nvml
-sensor, _ = open_nvml(None)
+sensor = open_nvml(None).sensor
 handles = list(sensor._handles.values())
 nvml, fields, rounds = sensor._nvml, sensor._fields, int(sys.argv[1])
 began = time.process_time()

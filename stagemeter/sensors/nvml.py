@@ -1,12 +1,14 @@
 """GPU energy and power from NVML, by UUID, for the devices a stage may use.
 
 `pynvml` is imported here and only when asked for. A host without the library, the driver or a visible
-device has no GPU sensor; then no GPU energy is expected of it.
+device has no GPU sensor; then no GPU energy is expected of it. A device that cannot be opened (it fell off the bus) is
+listed as unreadable; where the stage may use it, GPU energy is expected and not known.
 """
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,41 +29,102 @@ def select(visible: str | None, uuids: Sequence[str]) -> list[int]:
     """Indices of the devices that `CUDA_VISIBLE_DEVICES` leaves visible, by CUDA's own rules.
 
     `None` is every device; an empty text or -1 is none; entries are indices or UUID prefixes; CUDA ignores
-    everything from the first entry it does not know. MIG entries are resolved by the caller.
+    everything from the first entry it does not know. MIG entries are resolved by the caller. The UUID of a device that
+    cannot be opened is empty here, and an entry that fits no other device is taken to mean it.
     """
     if visible is None:
         return list(range(len(uuids)))
     chosen: list[int] = []
     for entry in (part.strip() for part in visible.split(",")):
-        index = _index_of(entry, uuids)
+        index = _index_of(entry, uuids, chosen)
         if index is None or index in chosen:
             break
         chosen.append(index)
     return chosen
 
 
-def _index_of(entry: str, uuids: Sequence[str]) -> int | None:
+def _index_of(entry: str, uuids: Sequence[str], chosen: Collection[int]) -> int | None:
     if entry.isdecimal():
         return int(entry) if int(entry) < len(uuids) else None
     matches = [i for i, uuid in enumerate(uuids) if entry and uuid.startswith(entry)]
+    if not matches and entry.startswith(("GPU-", "MIG-")):
+        return next((i for i, uuid in enumerate(uuids) if not uuid and i not in chosen), None)
     return matches[0] if len(matches) == 1 else None
 
 
-def open_nvml(visible: str | None) -> tuple["NvmlSensor | None", str]:
-    """The sensor over the visible devices, or `None` with the reason in a sentence."""
+def may_see_a_gpu(visible: str | None) -> bool:
+    """Whether `CUDA_VISIBLE_DEVICES` may leave any device visible, as far as that can be told without the driver."""
+    first = None if visible is None else visible.partition(",")[0].strip()
+    return first is None or first.isdecimal() or first.startswith(("GPU-", "MIG-"))
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A GPU that the driver counts and would not open. `visible`: the stage may use it."""
+
+    index: int
+    reason: str
+    visible: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, for the log's header."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpus:
+    """What NVML shows: the sensor over what is visible and can be read; without one, `reason` is the sentence why.
+
+    `expected` is whether GPU energy is due. It is not where no device is visible.
+    """
+
+    sensor: "NvmlSensor | None" = None
+    reason: str = ""
+    unreadable: tuple[Unreadable, ...] = ()
+    expected: bool = False
+    simulated: bool = False
+
+    @property
+    def missing(self) -> tuple[Unreadable, ...]:
+        """The unreadable ones that the stage may use: without them GPU energy is not known."""
+        return tuple(card for card in self.unreadable if card.visible)
+
+
+def open_nvml(visible: str | None) -> Gpus:
+    """The sensor over the visible devices, and what could not be read. Never raises for a device or driver."""
+    due = gpu_nodes() and may_see_a_gpu(visible)
     try:
         import pynvml
     except ImportError:
-        return None, "the module pynvml is not installed; install stagemeter[nvml]"
+        return Gpus(reason="the module pynvml is not installed; install stagemeter[nvml]", expected=due)
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return None, f"NVML could not be opened: {error}"
-    sensor = NvmlSensor(pynvml, visible)
-    if not sensor.devices:
-        sensor.close()
-        return None, "no GPU is visible to this process (CUDA_VISIBLE_DEVICES)"
-    return sensor, ""
+        return Gpus(reason=f"NVML could not be opened: {error}", expected=due)
+    try:
+        sensor = NvmlSensor(pynvml, visible)
+    except pynvml.NVMLError as error:
+        pynvml.nvmlShutdown()
+        return Gpus(reason=f"the driver would not list its GPUs: {error}", expected=due)
+    lost = [card for card in sensor.unreadable if card.visible]
+    if sensor.devices:
+        return Gpus(sensor=sensor, unreadable=sensor.unreadable, expected=True, simulated=sensor.simulated)
+    sensor.close()
+    reason = "no GPU is visible to this process (CUDA_VISIBLE_DEVICES)"
+    if lost:
+        reason = f"GPU {lost[0].index} could not be opened: {lost[0].reason}"
+    return Gpus(reason=reason, unreadable=sensor.unreadable, expected=bool(lost), simulated=sensor.simulated)
+
+
+@dataclass(frozen=True)
+class _Card:
+    """A device that the driver counts. One that could not be opened has no UUID, no name and no handle."""
+
+    index: int
+    uuid: str = ""
+    name: str = ""
+    handle: Any = None
+    reason: str = ""
 
 
 class NvmlSensor:
@@ -69,65 +132,72 @@ class NvmlSensor:
 
     def __init__(self, nvml: Any, visible: str | None) -> None:
         self._nvml = nvml
-        self._driver = str(nvml.nvmlSystemGetDriverVersion())
+        self._driver = str(self._optional(nvml.nvmlSystemGetDriverVersion) or "")
         self._fields = [nvml.NVML_FI_DEV_POWER_AVERAGE, nvml.NVML_FI_DEV_POWER_INSTANT]
         self._cuda = _cuda_version(self._optional(nvml.nvmlSystemGetCudaDriverVersion))
-        handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-        uuids = [str(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-        names = [str(nvml.nvmlDeviceGetName(handle)) for handle in handles]
+        found = [self._card(i) for i in range(nvml.nvmlDeviceGetCount())]
+        cards = [card for card in found if card is not None]  # what CUDA counts
+        uuids = [card.uuid for card in cards]
         resolved, sliced = self._resolve_mig(visible, uuids)
-        chosen = select(resolved, uuids)
-        self._handles = {uuids[i]: handles[i] for i in chosen}
-        ambiguous = _order_is_ambiguous(visible, names, len(chosen))
-        self.devices = tuple(
-            self._device(i, uuids[i], names[i], handles[i], sliced=uuids[i] in sliced, ambiguous=ambiguous)
-            for i in chosen
-        )
-        self.simulated = "simulated" in self._driver.lower() or any("simulated" in name.lower() for name in names)
+        chosen = [cards[i] for i in select(resolved, uuids)]
+        readable = [card for card in chosen if not card.reason]
+        doubt = _doubtful_order(visible, cards, chosen)
+        self._handles = {card.uuid: card.handle for card in readable}
+        self.devices = tuple(self._device(card, sliced=card.uuid in sliced, doubt=doubt) for card in readable)
+        self.unreadable = tuple(Unreadable(card.index, card.reason, card in chosen) for card in cards if card.reason)
+        names = [card.name.lower() for card in cards]
+        self.simulated = "simulated" in self._driver.lower() or any("simulated" in name for name in names)
+
+    def _card(self, index: int) -> _Card | None:
+        """The device, or why it cannot be opened; `None` where this user may not, as then CUDA passes it over too."""
+        try:
+            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            uuid, name = self._nvml.nvmlDeviceGetUUID(handle), self._nvml.nvmlDeviceGetName(handle)
+        except self._nvml.NVMLError_NoPermission:
+            return None
+        except self._nvml.NVMLError as error:
+            return _Card(index, reason=str(error))
+        return _Card(index, str(uuid), str(name), handle)
 
     def _resolve_mig(self, visible: str | None, uuids: Sequence[str]) -> tuple[str | None, set[str]]:
         """`visible` with every MIG slice replaced by its card, once per card, and the UUIDs of those cards."""
         if visible is None or "MIG-" not in visible:
             return visible, set()
-        entries: list[str] = []
+        entries: list[int] = []
         sliced: set[str] = set()
         for entry in (part.strip() for part in visible.split(",")):
-            uuid = self._optional(self._parent_of, entry) if entry.startswith("MIG-") else entry
-            if uuid is None:
+            parent = self._optional(self._parent_of, entry) if entry.startswith("MIG-") else None
+            index = _index_of(parent or entry, uuids, entries)
+            if index is None:
                 break
-            if entry.startswith("MIG-"):
-                sliced.add(uuid)
-            index = _index_of(uuid, uuids)
-            if index is not None and str(index) not in entries:
-                entries.append(str(index))
-        return ",".join(entries), sliced
+            if parent:
+                sliced.add(parent)
+            if index not in entries:
+                entries.append(index)
+        return ",".join(str(index) for index in entries), sliced
 
     def _parent_of(self, mig_uuid: str) -> str:
         nvml = self._nvml
         handle = nvml.nvmlDeviceGetHandleByUUID(mig_uuid)
         return str(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)))
 
-    def _device(self, index: int, uuid: str, name: str, handle: Any, *, sliced: bool, ambiguous: bool) -> Device:
+    def _device(self, card: _Card, *, sliced: bool, doubt: str) -> Device:
+        handle, name = card.handle, card.name
         limit = self._optional(self._nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
         missing = self._no_counter(name, handle)
         flags = []
-        if sliced or self._optional(self._nvml.nvmlDeviceGetMigMode, handle) == [1, 1]:
+        now, *_pending = self._optional(self._nvml.nvmlDeviceGetMigMode, handle) or [0]
+        if sliced or now == self._nvml.NVML_DEVICE_MIG_ENABLE:
             flags.append(flag("mig_parent", "the stage uses a MIG slice; the energy is that of the whole card"))
         fields = self._optional(self._nvml.nvmlDeviceGetFieldValues, handle, self._fields)
         average, instant = (None, None) if fields is None else (_field(fields[0]), _field(fields[1]))
         if missing:
             flags.append(missing)
-        if ambiguous:
-            flags.append(
-                flag(
-                    "device_order",
-                    "CUDA_VISIBLE_DEVICES names indices on a host with different GPUs, where CUDA may count in another "
-                    "order; set CUDA_DEVICE_ORDER=PCI_BUS_ID or name UUIDs",
-                )
-            )
+        if doubt:
+            flags.append(flag("device_order", doubt))
         return Device(
-            uuid=uuid,
-            index=index,
+            uuid=card.uuid,
+            index=card.index,
             name=name,
             power_limit_w=None if limit is None else limit / 1000,
             driver=self._driver,
@@ -217,8 +287,22 @@ def _cuda_version(number: int | None) -> str:
     return "" if number is None else f"{number // 1000}.{number % 1000 // 10}"
 
 
-def _order_is_ambiguous(visible: str | None, names: Sequence[str], chosen: int) -> bool:
-    """Indices mean what NVML means by them only where all cards are alike, all are used, or PCI order is set."""
-    by_index = visible is not None and any(part.strip().isdecimal() for part in visible.split(","))
-    in_pci_order = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-    return by_index and not in_pci_order and len(set(names)) > 1 and chosen < len(names)
+def _doubtful_order(visible: str | None, cards: Sequence[_Card], chosen: Sequence[_Card]) -> str:
+    """Why indices may mean other cards to CUDA than to NVML; empty where they cannot.
+
+    They mean the same where all cards are alike and open, all are used, or PCI order is set.
+    """
+    if visible is None or not any(part.strip().isdecimal() for part in visible.split(",")) or len(chosen) == len(cards):
+        return ""
+    lost = next((card for card in cards if card.reason), None)
+    if lost is not None and any(card.index > lost.index for card in chosen):
+        return (
+            f"CUDA_VISIBLE_DEVICES names indices, and GPU {lost.index} before them could not be opened: CUDA may count "
+            "without it; name UUIDs"
+        )
+    if os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({card.name for card in cards if card.name}) < 2:
+        return ""
+    return (
+        "CUDA_VISIBLE_DEVICES names indices on a host with different GPUs, where CUDA may count in another "
+        "order; set CUDA_DEVICE_ORDER=PCI_BUS_ID or name UUIDs"
+    )

@@ -32,7 +32,8 @@
  *   SIM_NVML_READ_BUSY   1: they are spent computing, not sleeping
  *   SIM_NVML_TIMESTAMP   of field values: tick (when the value was published, the default), read, or none (0)
  *   SIM_NVML_NO_COUNTER, SIM_NVML_NO_FIELDS   1: not supported
- *   SIM_NVML_MIG         1: every device is cut into slices, called MIG-<device>-<letter>
+ *   SIM_NVML_MIG         1: every device is cut into slices, called MIG-<device>-<letter>; 2: so it is, until the next
+ *                        reset
  *   SIM_NVML_STRANGER    ids of processes that compute on every device, with commas
  *
  *   SIM_NVML_FAULT       one of these; see `fault`
@@ -71,9 +72,10 @@ typedef enum {
     GARBAGE_COUNTER, /* every third read of the counter is 2^40 mJ too high */
     ZERO_POWER,      /* every third read of power is 0 W, with a code of success */
     DENIED,          /* no permission to read counter, power and fields */
+    HIDDEN,          /* no permission to open the device, as in a container that was not given it */
 } fault;
 static const char *const FAULTS[] = {"", "reset", "wrap", "frozen", "lost", "failing", "garbage", "garbage_counter",
-                                     "zero_power", "no_permission"};
+                                     "zero_power", "no_permission", "hidden"};
 #define FAULT_COUNT ((int)(sizeof FAULTS / sizeof *FAULTS))
 
 typedef enum { COUNTER, POWER, FIELDS, KINDS } reading;
@@ -441,6 +443,7 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned int index, device **handle) {
     if (!is.ready) return UNINITIALIZED;
     if (index >= (unsigned int)is.devices) return INVALID_ARGUMENT;
     if (struck(LOST, (int)index, now(), NULL)) return GPU_IS_LOST;
+    if (struck(HIDDEN, (int)index, now(), NULL)) return NO_PERMISSION;
     *handle = &cards[index];
     return SUCCESS;
 }
@@ -488,7 +491,7 @@ int nvmlDeviceGetPowerManagementLimit(const device *d, unsigned int *limit) {
 
 int nvmlDeviceGetMigMode(const device *d, unsigned int *current, unsigned int *pending) {
     (void)d;
-    *current = *pending = is.mig ? 1 : 0;
+    *current = is.mig ? 1 : 0, *pending = is.mig == 1;
     return SUCCESS;
 }
 

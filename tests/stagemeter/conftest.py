@@ -1,5 +1,6 @@
 """A simulated GPU host, and a spool that knows this machine's processor already."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stagemeter.meter import Meter
-from stagemeter.simulation import Waveform, build, environment
+from stagemeter.simulation import LIBRARY, Waveform, build, environment
 
 ROOT = Path(__file__).parents[2]
 SQUARE = ((0.0, 100.0), (0.3, 100.0), (0.3, 600.0), (0.7, 600.0))
@@ -71,6 +72,16 @@ class SimulatedHost:
 @pytest.fixture
 def gpu_host(monkeypatch, nvml_folder, tmp_path):
     return SimulatedHost(monkeypatch, nvml_folder, tmp_path / "fault")
+
+
+@pytest.fixture
+def nvml(monkeypatch, gpu_host, nvml_folder):
+    """nvidia-ml-py over the simulated library in this very process; its settings are read when it is opened."""
+    import pynvml
+
+    monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(nvml_folder / LIBRARY)))
+    monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
+    return gpu_host
 
 
 @pytest.fixture(scope="session")

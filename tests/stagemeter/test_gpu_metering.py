@@ -122,6 +122,24 @@ def test_a_lost_gpu_leaves_no_total_and_says_so(gpu_host, spool_dir):
     assert "gpu_read_error" in codes(record)
 
 
+def test_a_stage_whose_sole_gpu_is_lost_from_the_start_runs_and_has_no_gpu_figure(gpu_host, spool_dir):
+    gpu_host.set(FAULT="lost")
+    record, _, _ = metered(spool_dir, 0.1)
+    assert (record.gpu_energy_j, record.components, record.simulated) == (None, ("gpu", "cpu", "ram"), True)
+    assert "gpu_unreadable" in codes(record)
+
+
+def test_one_of_two_gpus_lost_from_the_start_leaves_the_others_share_and_no_sum(gpu_host, spool_dir):
+    gpu_host.set(DEVICES=2, FAULT="lost", FAULT_DEVICE=1)
+    with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
+        time.sleep(0.4)
+        live = meter.live()
+    assert (live.gpu_energy_j, live.energy_j) == (None, None)
+    assert [device["energy_j"] > 0 for device in meter.record.devices] == [True]
+    assert meter.record.gpu_energy_j is None
+    assert "gpu_unreadable" in codes(meter.record)
+
+
 def test_a_card_that_another_process_uses_is_flagged(gpu_host, spool_dir):
     gpu_host.set(STRANGER=os.getppid())
     record, _, _ = metered(spool_dir, 0.2)
