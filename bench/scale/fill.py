@@ -57,13 +57,14 @@ INSERT INTO registry_artifact (id, created_at, kind, name, status, origin, finge
     teacher, dataset, storage_key, manifest, content_sha256, meta, licence, simulated, production_energy_j,
     production_missing, regenerate_reason, project_id, dataset_licence, evidence, evidence_note, licence_link,
     licence_name, licence_note, sharing, teacher_licence, handle)
-SELECT md5('artifact' || s || '/' || a)::uuid, now(), CASE a %% 2 WHEN 0 THEN 'logit_cache' ELSE 'synthetic_dataset' END,
+SELECT md5('artifact' || s || '/' || a)::uuid, now(), (ARRAY['logit_cache', 'synthetic_dataset'])[1 + a %% 2],
        'artifact ' || a || ' of study ' || s, 'ready', 'upload', encode(sha256(('a' || s || '/' || a)::bytea), 'hex'),
-       encode(sha256(('f' || s || '/' || a)::bytea), 'hex'), '{{}}', '{{}}', 'allenai/OLMo-2-0325-32B-SFT', 'tulu-3', '',
-       '[]', '', '{{}}', 'Apache-2.0', false, 3.6e6 * (9 + 3 * random()), '[]', '', md5('project' || s %% 10)::uuid, '',
+       encode(sha256(('f' || s || '/' || a)::bytea), 'hex'), '{{}}', '{{}}', 'allenai/OLMo-2-0325-32B-SFT', 'tulu-3',
+       '', '[]', '', '{{}}', 'Apache-2.0', false, 3.6e6 * (9 + 3 * random()), '[]', '',
+       md5('project' || s %% 10)::uuid, '',
        '[]', '', '', '', '', 'project', '', ''
 FROM generate_series(0, %(studies)s) s, generate_series(0, 39) a;
-"""
+"""  # noqa: S608 (constants)
 
 RUNS = f"""
 CREATE TEMP TABLE drawn AS
@@ -75,7 +76,8 @@ INSERT INTO registry_run (id, created_at, external_id, pipeline, status, origin,
     workload, seed, configuration, hardware_class, environment, simulated, regenerate_reason, error, started_at,
     finished_at, project_id, study_id)
 SELECT run, to_timestamp(1760000000 + n * 0.01), 'cluster-run-' || n, pipeline,
-       CASE WHEN luck < 0.02 THEN 'failed' ELSE 'finished' END, 'upload', %(spec)s::jsonb, 'allenai/OLMo-2-0325-32B-SFT',
+       CASE WHEN luck < 0.02 THEN 'failed' ELSE 'finished' END, 'upload', %(spec)s::jsonb,
+       'allenai/OLMo-2-0325-32B-SFT',
        (ARRAY['allenai/OLMo-2-0425-1B', 'allenai/OLMo-2-1124-7B', 'allenai/OLMo-2-1124-13B'])[1 + size],
        (ARRAY['1B', '7B', '13B'])[1 + size], (ARRAY['tulu-3', 'openr1-math', 'codeforces'])[1 + (n / 3) %% 3],
        n %% 3, encode(sha256(('c' || CASE s WHEN 0 THEN n ELSE n / 9 END)::bytea), 'hex'), '1 × NVIDIA H100 80GB',
@@ -83,17 +85,17 @@ SELECT run, to_timestamp(1760000000 + n * 0.01), 'cluster-run-' || n, pipeline,
        md5('project' || s %% 10)::uuid, {STUDY.format(s="s")}
 FROM drawn;
 INSERT INTO registry_artifactuse (how, used_share, created_at, artifact_id, run_id)
-SELECT 'used', 1.0, now(), md5('artifact' || s || '/' || (2 * (n %% 20) + CASE pipeline WHEN 'kd' THEN 0 ELSE 1 END))::uuid,
-       run
+SELECT 'used', 1.0, now(),
+       md5('artifact' || s || '/' || (2 * (n %% 20) + CASE pipeline WHEN 'kd' THEN 0 ELSE 1 END))::uuid, run
 FROM drawn WHERE pipeline <> 'sft';
-INSERT INTO registry_runsummary (run_id, data_energy_j, student_energy_j, evaluation_energy_j, gpu_energy_j, cpu_energy_j,
-    duration_s, missing, quality, missing_scores, simulated, records, updated_at)
+INSERT INTO registry_runsummary (run_id, data_energy_j, student_energy_j, evaluation_energy_j, gpu_energy_j,
+    cpu_energy_j, duration_s, missing, quality, missing_scores, simulated, records, updated_at)
 SELECT run, 3.6e6 * 0.37, CASE WHEN luck > 0.99 THEN NULL ELSE 3.6e6 * (ARRAY[6, 18, 32])[1 + size] * spread END,
        3.6e6 * (ARRAY[0.33, 0.68, 1.08])[1 + size], 3.6e6 * (ARRAY[6, 18, 32])[1 + size] * spread, 3.6e5, 7200,
        CASE WHEN luck > 0.99 THEN '{{"student": ["student_training: gpu"]}}'::jsonb ELSE '{{}}' END,
        0.4 + 0.5 * (1 - exp(-0.12 * (ARRAY[6, 18, 32])[1 + size] * spread)) + 0.1 * (noise - 0.5), '[]', false, 3, now()
 FROM drawn;
-"""
+"""  # noqa: S608 (constants)
 
 STAGES = """
 INSERT INTO registry_stage (id, created_at, origin, body_sha256, energy_j, record_id, schema_version, kind, role, name,
@@ -102,13 +104,15 @@ INSERT INTO registry_stage (id, created_at, origin, body_sha256, energy_j, recor
     coverage, longest_gap_s, trained_tokens, tokens_nominal, devices, environment, meter, flags, simulated, extra,
     project_id, run_id)
 SELECT (lpad(to_hex(1760000000000 + n * 10 + k), 12, '0') || '700' || k || '9000' || lpad(to_hex(n), 12, '0'))::uuid,
-       to_timestamp(1760000000 + n * 0.01), 'upload', md5(n || '/' || k) || md5(k || '/' || n), e, 'cluster-run-' || n || '/' || k,
+       to_timestamp(1760000000 + n * 0.01), 'upload', md5(n || '/' || k) || md5(k || '/' || n), e,
+       'cluster-run-' || n || '/' || k,
        1, CASE k WHEN 0 THEN 'preprocess' WHEN 2 THEN 'evaluation' ELSE 'student_training' END,
        CASE k WHEN 0 THEN 'data' WHEN 2 THEN 'evaluation' ELSE 'student' END,
        CASE k WHEN 3 THEN 'loading' WHEN 4 THEN 'validation' WHEN 5 THEN 'checkpoints' ELSE '' END,
        CASE WHEN k > 2 THEN 'cluster-run-' || n || '/1' ELSE '' END, 0, 1, 'completed',
-       to_timestamp(1760000000 + n * 0.01), to_timestamp(1760003600 + n * 0.01), 3600, '["gpu", "cpu"]', 0.93 * e, 0.92 * e,
-       0.94 * e, 'nvml total energy counter', 0.07 * e, 'codecarbon 3.3.2 process', '', '', 0.1, 36000, 0.9998, 0.21,
+       to_timestamp(1760000000 + n * 0.01), to_timestamp(1760003600 + n * 0.01), 3600, '["gpu", "cpu"]', 0.93 * e,
+       0.92 * e, 0.94 * e, 'nvml total energy counter', 0.07 * e, 'codecarbon 3.3.2 process', '', '', 0.1, 36000, 0.9998,
+       0.21,
        CASE WHEN k = 1 THEN 30000000 END, false, '["GPU-5d1c9a7e-8b1f-4a52-9a53-0c4f0a1e77aa"]',
        '{"host_class": "3f1c9a", "cpu_model": "Intel Xeon Gold 6442Y"}', '{"version": "0.4.0"}', '[]', false, '{}',
        md5('project' || s % 10)::uuid, run
@@ -129,7 +133,13 @@ def fill(runs: int, study: int, batch: int = 50_000) -> None:
         cursor.execute(SETUP, values)
         for start in range(0, runs, batch):
             begun = time.monotonic()
-            span = {**values, "start": start, "stop": min(start + batch, runs), "spec": spec, "environment": environment}
+            span = {
+                **values,
+                "start": start,
+                "stop": min(start + batch, runs),
+                "spec": spec,
+                "environment": environment,
+            }
             cursor.execute(RUNS, span)
             cursor.execute(STAGES)
             print(f"{span['stop']:,} runs, {time.monotonic() - begun:.0f} s", flush=True)

@@ -5,7 +5,7 @@ from registry.models.artifacts import SEARCHED, Artifact, ArtifactAlias, Artifac
 from registry.models.audit import AuditEvent, IdempotencyKey
 from registry.models.base import Origin
 from registry.models.hosts import Factor, HostProfile
-from registry.models.projects import Membership, Project, Study
+from registry.models.projects import Membership, Project, Study, StudyChange
 from registry.models.runs import Attempt, Job, Run, RunSummary
 from registry.models.scores import EvaluationScore
 from registry.models.stages import Stage, StageReview
@@ -33,6 +33,7 @@ __all__ = [
     "Stage",
     "StageReview",
     "Study",
+    "StudyChange",
     "Trace",
     "User",
     "Words",

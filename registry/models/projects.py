@@ -93,3 +93,17 @@ class Study(Owned):
     def get_absolute_url(self) -> str:
         """The study's page."""
         return reverse("study", args=[self.slug])
+
+
+class StudyChange(models.Model):
+    """A mark that something a study's figures are made of has changed; the database's own triggers write them.
+
+    All marks of a study XORed together are its version. A mark can't be missed whatever the order of commits, nobody
+    waits for anybody, and the triggers fold old marks into one now and then, which leaves the version as it is.
+    """
+
+    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="+", db_constraint=False)
+    token = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"a change of {self.study_id}"

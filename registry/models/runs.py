@@ -90,6 +90,7 @@ class Run(Owned):
         indexes = [
             models.Index(fields=["study", "status"]),
             models.Index(fields=["project", "-id"]),
+            models.Index(fields=["study", "configuration"], name="run_by_configuration"),
         ]
         constraints = [
             models.UniqueConstraint(
