@@ -111,8 +111,8 @@ SELECT (lpad(to_hex(1760000000000 + n * 10 + k), 12, '0') || '700' || k || '9000
        CASE k WHEN 3 THEN 'loading' WHEN 4 THEN 'validation' WHEN 5 THEN 'checkpoints' ELSE '' END,
        CASE WHEN k > 2 THEN 'cluster-run-' || n || '/1' ELSE '' END, 0, 1, 'completed',
        to_timestamp(1760000000 + n * 0.01), to_timestamp(1760003600 + n * 0.01), 3600, '["gpu", "cpu"]', 0.93 * e,
-       0.92 * e, 0.94 * e, 'nvml total energy counter', 0.07 * e, 'codecarbon 3.3.2 process', '', '', 0.1, 36000, 0.9998,
-       0.21,
+       0.92 * e, 0.94 * e, 'nvml total energy counter', 0.07 * e, 'codecarbon 3.3.2 process', '', '', 0.1, 36000,
+       0.9998, 0.21,
        CASE WHEN k = 1 THEN 30000000 END, false, '["GPU-5d1c9a7e-8b1f-4a52-9a53-0c4f0a1e77aa"]',
        '{"host_class": "3f1c9a", "cpu_model": "Intel Xeon Gold 6442Y"}', '{"version": "0.4.0"}', '[]', false, '{}',
        md5('project' || s % 10)::uuid, run

@@ -13,12 +13,13 @@ from django.views.decorators.http import require_safe
 from frontend import study_charts
 from frontend.charts import energy_unit
 from frontend.forms import KINDS, ViewForm
+from frontend.views import studies_large
 from frontend.views.paging import page_of
 from registry.accounting.carbon import co2e_kg
 from registry.accounting.figures import FULL, TEACHER, RunFigures
 from registry.accounting.frontier import Placement
 from registry.models import Factor, Study
-from registry.selectors import home, runs, studies
+from registry.selectors import home, large, runs, studies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ def listing(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, slug: str) -> HttpResponse:
     """A study's frontier, table, stages and break-even points; the fragment alone for htmx."""
     study = _study(request, slug)
+    if large.is_large(study):
+        return studies_large.detail(request, study)
     figures = studies.figures(study, request.user)
     form = _form(request, study, figures)
     context = {"study": study, "form": form} | _view(request, study, figures, form)

@@ -21,6 +21,7 @@ from registry.accounting.skyline import MOST_SHOWN, Thinned, standing, thinned
 from registry.accounting.stages import TEACHER_ARTIFACTS, TEACHER_REFERENCE
 from registry.models import Run, Study
 from registry.selectors.figures import Reader, figures_of
+from registry.selectors.studies import StudyFrontier, Thinning
 
 LARGE = 2 * MOST_SHOWN  # runs from which on a study is read this way
 KEPT_FOR_S = 24 * 3600
@@ -28,35 +29,16 @@ KEPT_FOR_S = 24 * 3600
 SLACK = 1e-9
 
 
-@dataclass(frozen=True, kw_only=True)
-class Thinning:
-    """What stands behind the points that are shown: configurations in all, on the frontier, and partial ones.
-
-    `stands_for` is by key how many configurations a shown point speaks for, itself among them.
-    """
-
-    configurations: int
-    partial: int
-    on_frontier: int
-    frontier_shown: int
-    stands_for: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LargeView:
-    """A large study under one scope: the points shown, placed, with what they leave out."""
-
-    placements: tuple[Placement, ...]
-    hardware: tuple[str, ...]
-    burnt: Charge
-    simulated: bool
-    left_out: int
-    thinning: Thinning
-
-
 def is_large(study: Study) -> bool:
     """Whether the study has too many runs to be read one by one for a page."""
     return len(Run.objects.filter(study=study).order_by().values_list("pk")[: LARGE + 1]) > LARGE
+
+
+def hardware(study: Study) -> tuple[str, ...]:
+    """Classes of hardware among the study's runs, a hundred at most."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CLASSES, {"study": study.pk})
+        return tuple(row[0] for row in cursor.fetchall())
 
 
 def version(study: Study) -> str:
@@ -90,7 +72,7 @@ def view(
     n: int | str = 1,
     hardware: str | None = None,
     simulated: bool | None = None,
-) -> LargeView:
+) -> StudyFrontier:
     """The study's frontier with at most 2,000 points."""
     found = _Grouped.read(study, scope, n)
     kind = simulated if simulated is not None else bool(found.simulated.size) and bool(found.simulated.all())
@@ -100,7 +82,10 @@ def view(
     keys = [chosen.keys[place] for place in shown.indices]
     runs = _figures(study, user, set(keys))
     placements = place(points(runs, scope, n, study.average_workloads, workloads=chosen.workloads))
-    return LargeView(
+    return StudyFrontier(
+        slug=study.slug,
+        scope=scope,
+        n=n,
         placements=placements,
         hardware=found.classes(kind),
         burnt=_burnt(study, kind, hardware),
@@ -272,6 +257,8 @@ SELECT configuration, hardware_class, workload, simulated, count(*), count(*) FI
 FROM charged GROUP BY configuration, hardware_class, workload, simulated
 """  # noqa: S608 (fragments are constants)
 
+
+_CLASSES = "SELECT DISTINCT hardware_class FROM registry_run WHERE study_id = %(study)s ORDER BY 1 LIMIT 100"
 
 _BURNT = """
 WITH chosen AS (

@@ -1,5 +1,6 @@
 """Studies as the pages and the REST layer see them: runs as figures, configurations as points on a frontier."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,20 @@ from registry.models import Run, Study
 from registry.selectors.figures import Reader, figures, figures_by_study
 
 __all__ = ["figures", "figures_by_study", "frontier"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thinning:
+    """What stands behind the points shown of a large study: configurations in all, partial ones, on the frontier.
+
+    `stands_for` says by key how many configurations a shown point speaks for, itself among them.
+    """
+
+    configurations: int
+    partial: int
+    on_frontier: int
+    frontier_shown: int
+    stands_for: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +51,7 @@ class StudyFrontier:
     burnt: Charge
     simulated: bool
     left_out: int
+    thinning: Thinning | None = None  # of a study too large to show every point
 
     @property
     def standing(self) -> tuple[Placement, ...]:
@@ -175,7 +191,22 @@ def _facts(point: Point, spec: dict[str, Any]) -> dict[str, Any]:
 
 def rows(view: StudyFrontier) -> list[dict[str, Any]]:
     """The points as JSON types: what the REST layer answers, what JSON and CSV downloads hold."""
-    return [_row(placement) for placement in view.placements]
+    stands_for = view.thinning.stands_for if view.thinning else {}
+    return [_row(p) | {"stands_for": stands_for.get(p.point.key, 1)} for p in view.placements]
+
+
+def thinning(view: StudyFrontier) -> dict[str, Any] | None:
+    """What the points leave out, as JSON types; `None` where every configuration is among them."""
+    found = view.thinning
+    if found is None:
+        return None
+    return {
+        "configurations": found.configurations,
+        "incomplete": found.partial,
+        "shown": len(view.placements),
+        "on_frontier": found.on_frontier,
+        "frontier_shown": found.frontier_shown,
+    }
 
 
 def _row(placement: Placement) -> dict[str, Any]:

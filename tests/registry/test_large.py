@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
@@ -162,3 +163,20 @@ def test_what_was_made_is_kept_until_the_study_changes(crowd):
     assert large.kept(crowd, "rows", asked, make) == "text 3"
     assert large.kept(crowd, "rows", {"scope": "amortised", "n": "reused"}, make) == "text 4"
     assert large.kept(crowd, "rows", {"scope": "amortised", "n": "reused"}, make) == "text 5"
+
+
+def test_rest_and_page_of_a_large_study_say_what_they_leave_out(crowd, client, monkeypatch):
+    cache.clear()
+    whole = client.get(f"/api/v1/studies/{crowd.slug}/frontier/").json()
+    assert whole["thinned"] is None
+    monkeypatch.setattr(large, "LARGE", 10)
+    monkeypatch.setattr(large, "thinned", lambda e, q, mask: original(e, q, mask, 6))
+    body = client.get(f"/api/v1/studies/{crowd.slug}/frontier/").json()
+    stand = [point for point in whole["points"] if point["on_frontier"]]
+    assert len(body["points"]) == body["thinned"]["shown"] <= 6
+    assert [point["key"] for point in body["points"] if point["on_frontier"]] == [point["key"] for point in stand]
+    assert sum(point["stands_for"] for point in body["points"]) + body["thinned"]["incomplete"] == len(whole["points"])
+    page = client.get(f"/studies/{crowd.slug}/")
+    assert page.status_code == 200
+    assert f"of {len(whole['points'])} configurations are drawn" in re.sub(r"<[^>]*>", "", page.content.decode())
+    assert client.get(f"/studies/{crowd.slug}/", {"n": "0"}).status_code == 400

@@ -74,6 +74,17 @@ class PointSerializer(serializers.Serializer[Any]):
     origins = serializers.ListField(child=serializers.CharField())
     simulated = serializers.BooleanField()
     flagged = serializers.BooleanField()
+    stands_for = serializers.IntegerField(help_text="Configurations this point speaks for, itself among them.")
+
+
+class ThinningSerializer(serializers.Serializer[Any]):
+    """What the points of a large study leave out: the frontier comes first, the rest by neighbourhood."""
+
+    configurations = serializers.IntegerField()
+    incomplete = serializers.IntegerField(help_text="Of them without energy or Q; not among the points.")
+    shown = serializers.IntegerField()
+    on_frontier = serializers.IntegerField()
+    frontier_shown = serializers.IntegerField(help_text="Less than on_frontier: even the frontier is thinned.")
 
 
 class FrontierSerializer(serializers.Serializer[Any]):
@@ -88,6 +99,7 @@ class FrontierSerializer(serializers.Serializer[Any]):
     burnt_kwh = serializers.FloatField(allow_null=True, help_text="What the runs really burnt, each artifact once.")
     simulated = serializers.BooleanField(help_text="Whether these are the simulated runs; else all are measured.")
     left_out_runs = serializers.IntegerField(help_text="Runs of the other kind, which are not among the points.")
+    thinned = ThinningSerializer(allow_null=True, help_text="Null: every configuration is among the points.")
     points = PointSerializer(many=True)
 
 

@@ -1,9 +1,12 @@
 """Studies and their frontier."""
 
+import json
 from typing import Any
 
 from django.db import IntegrityError
 from django.db.models import Q
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +19,7 @@ from registry.api.filters import FactorFilter, StudyFilter
 from registry.api.idempotency import once
 from registry.api.serializers.studies import FactorSerializer, FrontierSerializer, StudyCreation, StudySerializer
 from registry.models import Factor, Project, Study
+from registry.selectors import large
 from registry.selectors import studies as selectors
 from registry.services import studies
 from registry.services.errors import Invalid
@@ -101,10 +105,14 @@ class FrontierView(Endpoint):
         ],
         responses=FrontierSerializer,
     )
-    def get(self, request: Request, slug: str) -> Response:
-        """The study's points under a scope, each with its place on or off the frontier."""
+    def get(self, request: Request, slug: str) -> HttpResponseBase:
+        """The study's points under a scope, each with its place on or off the frontier; 2,000 of a large one."""
         study = access.get(request, Study, slug=slug)
-        return Response(_frontier(selectors.frontier(study, user=request.user, **frontier_query(request))))
+        asked = frontier_query(request)
+        if large.is_large(study):
+            text = large.kept(study, "rest", asked, lambda: _dumped(large.view(study, request.user, **asked)))
+            return HttpResponse(text, content_type="application/json")
+        return Response(_frontier(selectors.frontier(study, user=request.user, **asked)))
 
 
 class FactorsView(Endpoint):
@@ -159,6 +167,10 @@ def _check(scope: str, n: int | str) -> None:
         raise ScopeError(f"N is {n!r}; give a whole number of students from 1 to {LARGEST_N}, or {REUSED!r}")
 
 
+def _dumped(view: Any) -> str:
+    return json.dumps(_frontier(view), ensure_ascii=False, separators=(",", ":"))
+
+
 def _frontier(view: Any) -> dict[str, Any]:
     burnt_j = view.burnt.energy_j
     return {
@@ -169,5 +181,6 @@ def _frontier(view: Any) -> dict[str, Any]:
         "burnt_kwh": None if burnt_j is None else kwh(burnt_j),
         "simulated": view.simulated,
         "left_out_runs": view.left_out,
+        "thinned": selectors.thinning(view),
         "points": selectors.rows(view),
     }

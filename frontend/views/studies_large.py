@@ -1,0 +1,55 @@
+"""The page of a study with very many runs: at most 2,000 points, and it says what they leave out."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from frontend import study_charts
+from frontend.charts import energy_unit, frontier_chart
+from frontend.forms import ViewForm
+from registry.accounting.figures import FULL
+from registry.models import Factor, Study
+from registry.selectors import large, studies
+
+LISTED = 200
+
+
+def detail(request: HttpRequest, study: Study) -> HttpResponse:
+    """The frontier and the cheapest of its points; the fragment alone for htmx."""
+    classes, factors = large.hardware(study), Factor.objects.none()
+    form = ViewForm({"scope": FULL, "n": 1} | request.GET.dict(), hardware=classes, factors=factors)
+    fragment = bool(getattr(request, "htmx", None)) and not request.htmx.boosted  # type: ignore[attr-defined]
+    context: dict[str, Any] = {"study": study, "form": form}
+    if form.is_valid():
+        asked = {name: form.assumptions[name] for name in ("scope", "n", "hardware", "simulated")}
+        context["text"] = large.kept(study, f"page {get_language()}", asked, lambda: _fragment(request, study, asked))
+    template = "studies/_large.html" if fragment else "studies/large.html"
+    response = render(request, template, context, status=200 if form.is_valid() else 400)
+    response["Vary"] = "HX-Request"
+    return response
+
+
+def _fragment(request: HttpRequest, study: Study, asked: dict[str, Any]) -> str:
+    view = large.view(study, request.user, **asked)
+    ordered = sorted(view.placements, key=lambda p: (not p.on_frontier, p.point.energy_j or 0.0))
+    context = {
+        "study": study,
+        "view": view,
+        "thinning": view.thinning,
+        "rows": ordered[:LISTED],
+        "unlisted": max(len(ordered) - LISTED, 0),
+        "unit": energy_unit([placement.point.energy_j for placement in view.placements])[0],
+        "figure": study_charts.as_json(_bare(view)) if view.placements else None,
+        "title": _("Quality against energy: the line is the frontier, pale points are dominated"),
+    }
+    return render_to_string("studies/_large_view.html", context)
+
+
+def _bare(view: studies.StudyFrontier) -> Any:
+    """The chart without names beside the points: there are too many."""
+    figure = frontier_chart(view.placements)
+    return figure.for_each_trace(lambda trace: trace.update(mode="markers", text=None), {"mode": "markers+text"})
