@@ -28,7 +28,7 @@ from workers import recovery, tasks  # noqa: E402
 
 __all__ = ["app", "tasks"]
 
-REAP_EVERY_S = 5.0
+REAP_EVERY_S = min(5.0, settings.LEASE_SECONDS * jobs.REAP_SHARE)
 
 logger = logging.getLogger(__name__)
 

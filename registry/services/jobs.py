@@ -25,6 +25,7 @@ from stagemeter.records import StageRecord
 
 MAX_ATTEMPTS = 3
 RESEND_AFTER = timedelta(seconds=60)
+REAP_SHARE = 0.1  # of the lease's time, at most, lies between two rounds of the reaper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +240,8 @@ def _claimable(job: Job) -> bool:
 
 
 def _lease() -> Any:
-    return timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+    """Up a little before `LEASE_SECONDS`, so that with the reaper's round somebody else has the job within them."""
+    return timezone.now() + timedelta(seconds=settings.LEASE_SECONDS * (1 - REAP_SHARE))
 
 
 def _mine(ticket: Ticket, *, lock: bool = False) -> Job | None:
