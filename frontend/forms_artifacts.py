@@ -42,6 +42,19 @@ class LicenceForm(forms.Form):
         return cls(initial=initial | {"may_train": said}, auto_id="licence_%s")
 
 
+class WithdrawForm(forms.Form):
+    """Never to be offered again, and why."""
+
+    reason = forms.CharField(label=_("Why it is withdrawn"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+
+
+class SupersedeForm(forms.Form):
+    """A better one, and why it is better."""
+
+    by = forms.UUIDField(label=_("Id of the better one"), help_text=_("The last part of its page's address."))
+    reason = forms.CharField(label=_("Why it is better"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+
+
 class RegisterForm(forms.Form):
     """An artifact that was made elsewhere. What determines it comes as JSON, as a lookup takes it."""
 

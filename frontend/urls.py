@@ -33,6 +33,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("artifacts/<uuid:key>/README.md", artifacts.card, name="artifact_card"),
     path("artifacts/<uuid:key>/sharing/", artifacts.share, name="artifact_share"),
     path("artifacts/<uuid:key>/licence/", artifacts.narrow, name="artifact_narrow"),
+    path("artifacts/<uuid:key>/withdraw/", artifacts.withdraw, name="artifact_withdraw"),
+    path("artifacts/<uuid:key>/supersede/", artifacts.supersede, name="artifact_supersede"),
     path("lookup/", lookup.lookup, name="lookup"),
     path("upload/", uploads.upload, name="upload"),
 ]

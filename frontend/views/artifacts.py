@@ -12,13 +12,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from frontend.charts import AmortisationCurve, amortisation_curves
-from frontend.forms_artifacts import LicenceForm, RegisterForm, SharingForm
+from frontend.forms_artifacts import LicenceForm, RegisterForm, SharingForm, SupersedeForm, WithdrawForm
 from frontend.lineage import Box, Drawing, draw
 from frontend.study_charts import as_json
 from registry.models import Artifact, Membership, User
 from registry.selectors import artifact_search, artifacts, cards, home
 from registry.selectors.artifacts import ArtifactDetail
-from registry.services import accounts, licences
+from registry.services import accounts, licences, versions
 from registry.services import artifacts as services
 from registry.services.errors import Invalid, ServiceError
 
@@ -62,6 +62,8 @@ def detail(request: HttpRequest, key: UUID) -> HttpResponse:
         "curates": _curates(request, artifact),
         "sharing_form": SharingForm(initial={"sharing": artifact.sharing}),
         "licence_form": LicenceForm.of(artifact),
+        "withdraw_form": WithdrawForm(auto_id="withdraw_%s"),
+        "supersede_form": SupersedeForm(auto_id="supersede_%s"),
         "obstacle": licences.obstacle_to_sharing(artifact),
     }
     return render(request, "artifacts/detail.html", context)
@@ -105,6 +107,31 @@ def narrow(request: HttpRequest, key: UUID) -> HttpResponse:
     return _curated(
         request, artifact, form, lambda actor, values: licences.narrow(actor=actor, artifact=artifact, **values)
     )
+
+
+@require_POST
+@login_required
+def withdraw(request: HttpRequest, key: UUID) -> HttpResponse:
+    """Take it out of reuse, and say why."""
+    artifact, form = _found(request, key).artifact, WithdrawForm(request.POST)
+    return _curated(
+        request, artifact, form, lambda actor, values: services.withdraw(actor=actor, artifact=artifact, **values)
+    )
+
+
+@require_POST
+@login_required
+def supersede(request: HttpRequest, key: UUID) -> HttpResponse:
+    """Name a better one."""
+    artifact, form = _found(request, key).artifact, SupersedeForm(request.POST)
+
+    def write(actor: User, values: dict[str, Any]) -> None:
+        by = Artifact.objects.visible_to(request.user).filter(pk=values["by"]).first()
+        if by is None:
+            raise Invalid({"by": f"{values['by']} is no artifact that you can see"})
+        versions.supersede(actor=actor, artifact=artifact, by=by, reason=values["reason"])
+
+    return _curated(request, artifact, form, write)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -11,10 +11,16 @@ from registry.selectors import books, versions
 from registry.selectors.figures import Reader, standing_records
 from registry.selectors.studies import BreakEven
 
+HISTORY_SHOWN = 50
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactDetail:
-    """Everything an artifact's page shows. `status_reason` says why it is corrupt, failed or withdrawn."""
+    """Everything an artifact's page shows.
+
+    `status_reason` says why it is corrupt, failed or withdrawn, `superseded_reason` why another is better. That other,
+    and the one that was made again, are `None` where `user` may not see them. `history` is its part of the audit log.
+    """
 
     artifact: Artifact
     uses: tuple[ArtifactUse, ...]
@@ -24,11 +30,25 @@ class ArtifactDetail:
     records: tuple[Stage, ...]
     same: tuple[Artifact, ...]
     status_reason: str
+    superseded_by: Artifact | None
+    superseded_reason: str
+    made_again_of: Artifact | None
+    history: tuple[AuditEvent, ...]
     attempts: tuple[books.Attempt, ...]
     per_use: tuple[books.UsePoint, ...]
     break_evens: tuple[tuple[Study, BreakEven], ...]
     lineage: books.Lineage
     versions: tuple[Artifact, ...]
+
+    @property
+    def bitwise(self) -> bool:
+        """Whether a cut of it is known to be what making it small gives: float32 on a processor.
+
+        In bfloat16, and on any GPU, what stands beside a row in its batch moves its sums.
+        """
+        environment = self.artifact.made_by_run.environment if self.artifact.made_by_run else {}
+        on_processor = bool(environment) and not environment.get("gpus")
+        return on_processor and self.artifact.identity.get("precision") == "fp32"
 
     @property
     def paid_back(self) -> bool:
@@ -47,6 +67,8 @@ def detail(key: UUID, user: Reader) -> ArtifactDetail | None:
     finished = [use for use in uses if use.run.status == Run.Status.FINISHED]
     energy_j = artifact.production_energy_j
     records = _records(artifact)
+    history = _history(artifact)
+    others = artifacts.in_bulk([key for key in (artifact.superseded_by_id, artifact.made_again_of_id) if key])
     return ArtifactDetail(
         artifact=artifact,
         uses=tuple(uses),
@@ -60,7 +82,11 @@ def detail(key: UUID, user: Reader) -> ArtifactDetail | None:
         lineage=books.lineage(artifact, uses, user),
         versions=versions.versions_of(artifact, user),
         same=_same(artifact, user),
-        status_reason=_status_reason(artifact),
+        status_reason=_reason(history, f"artifact {artifact.status}"),
+        superseded_by=others.get(artifact.superseded_by_id),
+        superseded_reason=_reason(history, "artifact superseded"),
+        made_again_of=others.get(artifact.made_again_of_id),
+        history=history,
     )
 
 
@@ -98,12 +124,12 @@ def _same(artifact: Artifact, user: Reader) -> tuple[Artifact, ...]:
     return tuple(found.defer("manifest", "identity"))
 
 
-def _status_reason(artifact: Artifact) -> str:
-    event = (
-        AuditEvent.objects.filter(
-            subject_type="artifact", subject_id=str(artifact.pk), action=f"artifact {artifact.status}"
-        )
-        .order_by("-id")
-        .first()
-    )
-    return str((event.detail or {}).get("reason", "")) if event else ""
+def _history(artifact: Artifact) -> tuple[AuditEvent, ...]:
+    """What the audit log says of it, newest first."""
+    events = AuditEvent.objects.filter(subject_type="artifact", subject_id=str(artifact.pk))
+    return tuple(events.select_related("actor").order_by("-id")[:HISTORY_SHOWN])
+
+
+def _reason(history: tuple[AuditEvent, ...], action: str) -> str:
+    """Why that was done the last time; empty where it was not."""
+    return next((str(event.detail.get("reason", "")) for event in history if event.action == action), "")

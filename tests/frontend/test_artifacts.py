@@ -10,7 +10,7 @@ from django.urls import reverse
 from frontend.lineage import Box, draw
 from registry.models import Artifact, Run
 from registry.selectors import artifact_search, books
-from registry.services import artifacts, rowsets
+from registry.services import artifacts, licences, rowsets
 from tests import scenes
 
 
@@ -236,7 +236,7 @@ def test_exports_of_a_private_artifact_are_404_for_a_stranger(client, stranger, 
     client.force_login(stranger)
     for name in ("artifact_croissant", "artifact_card"):
         assert client.get(reverse(name, args=[cache.pk])).status_code == 404
-    for name in ("artifact_share", "artifact_narrow"):
+    for name in ("artifact_share", "artifact_narrow", "artifact_withdraw", "artifact_supersede"):
         assert client.post(reverse(name, args=[cache.pk])).status_code == 404
 
 
@@ -259,6 +259,66 @@ def test_only_a_maintainer_is_shown_the_curator_s_forms_and_may_use_them(client,
     cache.refresh_from_db()
     assert (cache.licence, cache.may_train, cache.sharing) == (values["licence"], False, "project")
     assert "the rows are non-commercial" in body
+
+
+def test_a_maintainer_withdraws_it_by_form_and_the_page_says_why(client, member, owner, cache):
+    address, said = reverse("artifact_withdraw", args=[cache.pk]), {"reason": "another model's template"}
+    client.force_login(member)
+    client.post(address, said)
+    cache.refresh_from_db()
+    assert cache.status == "ready"
+    client.force_login(owner)
+    assert "This field is required" in client.post(address, {"reason": " "}, follow=True).content.decode()
+    body = client.post(address, said, follow=True).content.decode()
+    assert "Withdrawn: another model&#x27;s template" in body
+    cache.refresh_from_db()
+    assert cache.status == "withdrawn"
+
+
+def test_a_better_one_is_named_by_form_and_the_page_leads_to_it(client, owner, study, cache, scene):
+    better = scenes.add_artifact(scene["kd 12 layers"], "logit_cache")
+    client.force_login(owner)
+    address = reverse("artifact_supersede", args=[cache.pk])
+    nobody = client.post(address, {"by": str(study.pk), "reason": "finer"}, follow=True).content.decode()
+    assert "no artifact that you can see" in nobody
+    body = client.post(address, {"by": str(better.pk), "reason": "holds finer logits"}, follow=True).content.decode()
+    assert f'Superseded by <a href="{better.get_absolute_url()}">' in body
+    assert "holds finer logits" in body
+
+
+def test_one_made_again_says_who_why_and_what_was_spent_again(client, member, owner, cache):
+    changes = {"regenerate_reason": "doubt about its rows", "made_again_of": cache, "created_by": owner}
+    again = answers_of(cache.made_by_run.study, production_energy_j=7.2e6, **changes)
+    body = page(client, member, again).content.decode()
+    notice = body[body.index('id="regenerate-reason"') :].split("</p>")[0]
+    for words in ("doubt about its rows", cache.get_absolute_url(), str(owner), ">2.00<"):
+        assert words in notice
+
+
+def test_the_audit_log_of_it_is_on_its_page(client, owner, cache):
+    licences.share(actor=owner, artifact=cache, sharing="request")
+    body = page(client, owner, cache).content.decode()
+    log = body[body.index('id="history"') :].split("</section>")[0]
+    assert "artifact shared" in log
+    assert str(owner) in log
+
+
+@pytest.mark.parametrize(
+    ("made", "bitwise"),
+    [
+        (("fp32", {"cpu_model": "EPYC"}), True),
+        (("bf16", {"cpu_model": "EPYC"}), False),
+        (("fp32", {"gpus": [{"name": "H100"}]}), False),
+        (("fp32", {}), False),
+    ],
+)
+def test_the_page_says_where_a_cut_is_the_same_draw_up_to_rounding(client, member, study, made, bitwise):
+    precision, environment = made
+    run = scenes.add_run(study, "synthetic_sft", environment=environment)
+    answers = answers_of(study, identity={"teacher": {"id": "big"}, "precision": precision}, made_by_run=run)
+    body = page(client, member, answers).content.decode()
+    assert ("the same draw up to rounding" in body) is not bitwise
+    assert ("the same draw as made small" in body) is bitwise
 
 
 FORM = {
