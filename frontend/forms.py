@@ -280,6 +280,32 @@ class UploadForm(PasteForm):
         self.fields["study"].queryset = studies  # type: ignore[attr-defined]  # a model choice
 
 
+class ImportForm(forms.Form):
+    """A file of another tool, and the study it goes to."""
+
+    file = forms.FileField(label=_("File"))
+    study = forms.ModelChoiceField(
+        label=_("Study"), queryset=Study.objects.none(), to_field_name="slug", empty_label=None
+    )
+    keep_names = forms.BooleanField(
+        label=_("Keep host names, user names and home folders"),
+        required=False,
+        help_text=_("Otherwise they are taken out of what is kept."),
+    )
+
+    def __init__(self, *args: Any, studies: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["study"].queryset = studies  # type: ignore[attr-defined]  # a model choice
+
+    def clean_file(self) -> Any:
+        """The file, if it is not beyond the cap."""
+        upload = self.cleaned_data["file"]
+        if upload.size > settings.MAX_IMPORT_BYTES:
+            limit = settings.MAX_IMPORT_BYTES // 2**20
+            raise forms.ValidationError(_("The file is larger than %(limit)d MB; split it.") % {"limit": limit})
+        return upload
+
+
 class LookupForm(PasteForm):
     """A run spec, or a request for one artifact."""
 

@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, path
 from django.views.generic import RedirectView
 
 from frontend.forms import LoginForm
-from frontend.views import artifacts, home, lookup, power, reference, runs, studies, submit, transfer, uploads
+from frontend.views import artifacts, home, imports, lookup, power, reference, runs, studies, submit, transfer, uploads
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", home.home, name="home"),
@@ -36,5 +36,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("artifacts/<uuid:key>/withdraw/", artifacts.withdraw, name="artifact_withdraw"),
     path("artifacts/<uuid:key>/supersede/", artifacts.supersede, name="artifact_supersede"),
     path("lookup/", lookup.lookup, name="lookup"),
+    path("import/", imports.import_file, name="import"),
     path("upload/", uploads.upload, name="upload"),
 ]
