@@ -3,6 +3,7 @@
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from registry.accounting.spec import ENCODINGS
 from registry.accounting.stages import PIPELINES
 from registry.workloads import benchmarks
 
@@ -28,7 +29,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "training.precision": PRECISIONS,
     "training.optimizer": ("adafactor", "adamw"),
     "training.schedule": ("cosine", "constant"),
-    "distillation.encoding": ("fp16", "fp32"),
+    "distillation.encoding": tuple(ENCODINGS),
     "distillation.tail": ("bucket", "truncated"),
     "evaluation.suite": (*benchmarks.OWN, *benchmarks.HARNESS, *benchmarks.JUDGED),
 }
@@ -67,7 +68,7 @@ WORDS: dict[str, Words] = {
     "distillation.temperatures": (_("Temperatures held"), _("One cache serves them all.")),
     "distillation.temperature": (_("Temperature T"), _("Of this run; among those held.")),
     "distillation.ce_weight": (_("Weight of cross-entropy α"), _("L = α·CE + (1 − α)·T²·KL.")),
-    "distillation.encoding": (_("Encoding of logits"), ""),
+    "distillation.encoding": (_("Encoding of logits"), _("u8: 8 bits each; u8z: the same, compressed.")),
     "distillation.tail": (
         _("Beyond the top k"),
         _("bucket: the rest as one token, exact in mass; truncated: left out."),

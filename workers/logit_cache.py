@@ -1,12 +1,13 @@
 """The logit cache: a teacher's top-k logits at label positions, and its partition function at every temperature.
 
 One cache serves a whole sweep over T and α: logits are kept raw, and log Z(T) = log Σ_V exp(logit / T) over the whole
-vocabulary stands beside them for each T, so the probability of the top k and the mass of the rest are exact.
+vocabulary stands beside them for each T, so the mass of the top k and that of the rest are exact.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,18 +18,21 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from registry.accounting.spec import DistillationSpec
 from registry.workloads.rows import WorkloadError
 from workers.data import TOKENS_PER_PASS, Example, by_length, collate, label_states
+from workers.logit_codec import Kept, coarser, decode, encode, join, rounded
 from workers.storage import read_json, whole_file, write_json
 
 MANIFEST = "manifest.json"
+FORMAT = 2
 ROWS_PER_SHARD = 256
-VALUE_TYPES = {"fp16": torch.float16, "fp32": torch.float32}
+HEAD_CHUNK = 512  # positions whose logits over the whole vocabulary live at once
 
 
 @dataclass(frozen=True)
 class TeacherLogits:
-    """At N positions: token ids [N, k] by falling logit, raw logits [N, k], log Z [N] at one temperature."""
+    """At N positions: ids [N, k] by falling logit, logits [N, k], log Z [N] at one T; both less the row's largest."""
 
     ids: Tensor
     logits: Tensor
@@ -49,7 +53,7 @@ class Capture:
 
     k: int
     temperatures: tuple[float, ...]
-    encoding: str = "fp16"
+    encoding: str = DistillationSpec.encoding
 
 
 @torch.inference_mode()
@@ -70,18 +74,34 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     ordered = [example for batch in by_length(examples, batch_size, TOKENS_PER_PASS) for example in batch]
+    vocabulary = language_model.config.vocab_size
+    head = language_model.get_output_embeddings().weight.float()  # [V, d]
     shards = []
     for number, start in enumerate(range(0, len(ordered), rows_per_shard)):
         rows = ordered[start : start + rows_per_shard]
         path = folder / f"shard-{number:05d}.safetensors"
         if not _is_complete(path, rows, capture):
-            _write_shard(path, _capture_rows(language_model, rows, capture, batch_size, each_batch), rows, capture)
+            kept, tail = _capture_rows(
+                language_model, head, rows, capture, batch_size=batch_size, each_batch=each_batch
+            )
+            tensors = encode(kept, capture.encoding, capture.temperatures, vocabulary)
+            tensors["offsets"] = torch.tensor([0, *_lengths(rows, batch_size)]).cumsum(0)
+            _write_shard(path, tensors, rows, capture, tail)
         shards.append(_shard_entry(path, [row.digest for row in rows]))
+    positions = sum(example.labels for example in examples)
     manifest = {
-        "k": min(capture.k, language_model.config.vocab_size),
+        "format": FORMAT,
+        "k": min(capture.k, vocabulary),
         "temperatures": list(capture.temperatures),
         "encoding": capture.encoding,
-        "positions": sum(example.labels for example in examples),
+        "vocabulary": vocabulary,
+        "positions": positions,
+        # By temperature: the mean mass of the teacher beyond its top k.
+        "tail_mass": {
+            f"{temperature:g}": sum(shard["tail"][place] for shard in shards) / positions
+            for place, temperature in enumerate(capture.temperatures)
+        },
+        "bytes_per_position": sum(shard["bytes"] for shard in shards) / positions,
         "shards": shards,
     }
     write_json(folder / MANIFEST, manifest)
@@ -90,62 +110,122 @@ def write(
 
 def _capture_rows(
     language_model: Any,
+    head: Tensor,
     rows: Sequence[Example],
     capture: Capture,
+    *,
     batch_size: int,
     each_batch: Callable[[int, int, int], None],
-) -> dict[str, Tensor]:
+) -> tuple[Kept, list[float]]:
+    """What the teacher thinks at the rows' label positions, and its mass beyond the top k, summed, by temperature."""
     pieces = []
+    tail = torch.zeros(len(capture.temperatures), dtype=torch.float64)
     for examples in by_length(rows, batch_size, TOKENS_PER_PASS):
         batch = collate(examples, language_model.device)
-        logits = language_model.get_output_embeddings()(label_states(language_model, batch)).float()  # [N, V]
-        pieces.append(keep(logits, capture))
+        states = label_states(language_model, batch)
+        for start in range(0, batch.labels, HEAD_CHUNK):
+            with exact_products(states.dtype):
+                logits = torch.nn.functional.linear(states[start : start + HEAD_CHUNK].float(), head)  # [chunk, V]
+            kept = keep(logits, capture)
+            tail += _tail_mass(kept, capture.temperatures).double().sum(0)
+            pieces.append(kept)
         each_batch(batch.prompt_tokens, batch.labels, batch.padding)
-    tensors = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
-    lengths = [example.labels for examples in by_length(rows, batch_size, TOKENS_PER_PASS) for example in examples]
-    tensors["offsets"] = torch.tensor([0, *lengths]).cumsum(0)
-    return tensors
+    return join(pieces), tail.tolist()
 
 
-def keep(logits: Tensor, capture: Capture) -> dict[str, Tensor]:
-    """fp32 logits [N, V] → ids [N, k], logits relative to their maximum [N, k], maximum [N], log Z [N, T].
+def _lengths(rows: Sequence[Example], batch_size: int) -> list[int]:
+    return [example.labels for examples in by_length(rows, batch_size, TOKENS_PER_PASS) for example in examples]
 
-    Relative to the maximum, because fp16 is coarse far from zero: a raw logit of 30 would be off by 0.015.
+
+@contextmanager
+def exact_products(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, fp32 products of numbers that came as bf16 go through the units for bf16: exact, and summed in fp32.
+
+    The head's own bf16 would round each logit to 8 bits, which costs more than storing it in 8: KL 4e-4 against 1.5e-5.
     """
-    vocabulary = logits.shape[1]
-    values, ids = logits.topk(min(capture.k, vocabulary), dim=1)
-    maximum = values[:, :1]
-    log_z = torch.stack([(logits / temperature).logsumexp(1) for temperature in capture.temperatures], dim=1)
-    small = vocabulary <= torch.iinfo(torch.uint16).max + 1
-    return {
-        "ids": ids.to(torch.uint16 if small else torch.int32).cpu(),
-        "values": (values - maximum).to(VALUE_TYPES[capture.encoding]).cpu(),
-        "maximum": maximum[:, 0].contiguous().cpu(),
-        "log_z": log_z.cpu(),
-    }
+    before = torch.get_float32_matmul_precision()
+    if dtype == torch.bfloat16:
+        torch.set_float32_matmul_precision("high" if torch.cuda.is_available() else "medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
-def _write_shard(path: Path, tensors: dict[str, Tensor], rows: Sequence[Example], capture: Capture) -> None:
+def keep(logits: Tensor, capture: Capture) -> Kept:
+    """fp32 logits [N, V], which are overwritten → what is kept of them."""
+    values, ids = logits.topk(min(capture.k, logits.shape[1]), dim=1)
+    logits.sub_(values[:, :1])
+    log_z = log_partition(logits, capture.temperatures)
+    return Kept(ids.to(torch.int32).cpu(), (values - values[:, :1]).cpu(), log_z.cpu())
+
+
+def log_partition(logits: Tensor, temperatures: Sequence[float]) -> Tensor:
+    """log Σ_V exp(logit / T) [N, T] of logits [N, V] whose largest is 0; the logits are overwritten.
+
+    Where one temperature is half of another, its powers are the squares of the other's: one exponential serves 4, 2, 1.
+    """
+    found: dict[float, Tensor] = {}
+    powers = logits.clone() if len(_chains(temperatures)) > 1 else logits
+    for chain in _chains(temperatures):
+        if found:
+            powers.copy_(logits)
+        for temperature in chain:
+            powers = powers.div_(temperature).exp_() if temperature == chain[0] else powers.mul_(powers)
+            found[temperature] = powers.sum(1).log()
+    return torch.stack([found[temperature] for temperature in temperatures], dim=1)
+
+
+def _chains(temperatures: Sequence[float]) -> list[list[float]]:
+    """Temperatures in chains of which each is half of the one before."""
+    chains: list[list[float]] = []
+    for temperature in sorted(set(temperatures), reverse=True):
+        chain = next((c for c in chains if c[-1] == 2 * temperature), None)
+        if chain is None:
+            chains.append([temperature])
+        else:
+            chain.append(temperature)
+    return chains
+
+
+def _tail_mass(kept: Kept, temperatures: Sequence[float]) -> Tensor:
+    """1 − Σ_k p [N, T]."""
+    masses = [(kept.values / t - kept.log_z[:, place, None]).exp().sum(1) for place, t in enumerate(temperatures)]
+    return (1 - torch.stack(masses, dim=1)).clamp(min=0)
+
+
+def _write_shard(
+    path: Path, tensors: dict[str, Tensor], rows: Sequence[Example], capture: Capture, tail: list[float]
+) -> None:
+    identity = _identity([row.digest for row in rows], capture)
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=_identity([row.digest for row in rows], capture))
+        save_file(tensors, temporary, metadata=identity | {"tail": json.dumps(tail)})
 
 
 def _identity(digests: Sequence[str], capture: Capture) -> dict[str, str]:
     rows = hashlib.sha256("\n".join(digests).encode()).hexdigest()
-    return {"rows": rows, "capture": json.dumps([capture.k, list(capture.temperatures), capture.encoding])}
+    return {"rows": rows, "capture": json.dumps([FORMAT, capture.k, list(capture.temperatures), capture.encoding])}
 
 
 def _is_complete(path: Path, rows: Sequence[Example], capture: Capture) -> bool:
-    if not path.is_file():
-        return False
+    return path.is_file() and _identity([row.digest for row in rows], capture).items() <= _metadata(path).items()
+
+
+def _metadata(path: Path) -> dict[str, str]:
     with safe_open(path, "pt") as shard:
-        return bool(shard.metadata() == _identity([row.digest for row in rows], capture))
+        return dict(shard.metadata())
 
 
 def _shard_entry(path: Path, digests: list[str]) -> dict[str, Any]:
     with path.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return {"file": path.name, "sha256": digest, "bytes": path.stat().st_size, "row_digests": digests}
+    return {
+        "file": path.name,
+        "sha256": digest,
+        "bytes": path.stat().st_size,
+        "tail": json.loads(_metadata(path)["tail"]),
+        "row_digests": digests,
+    }
 
 
 @dataclass(frozen=True)
@@ -156,8 +236,14 @@ class LogitCache:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What the cache holds."""
-        return dict(read_json(self.folder / MANIFEST))
+        """What the cache holds. Raises `WorkloadError` for one that is written in another way."""
+        manifest = dict(read_json(self.folder / MANIFEST))
+        if manifest.get("format") != FORMAT:
+            found = manifest.get("format", 1)
+            raise WorkloadError(
+                f"the logit cache is of format {found}, not {FORMAT}; withdraw it and have it made again"
+            )
+        return manifest
 
     @cached_property
     def _places(self) -> dict[str, tuple[int, int]]:
@@ -168,12 +254,9 @@ class LogitCache:
         }
 
     @cached_property
-    def _shards(self) -> list[Any]:
-        return [safe_open(self.folder / shard["file"], "pt").__enter__() for shard in self.manifest["shards"]]
-
-    @cached_property
-    def _offsets(self) -> list[list[int]]:
-        return [shard.get_tensor("offsets").tolist() for shard in self._shards]
+    def _shards(self) -> list[dict[str, Tensor]]:
+        """Each shard's tensors, mapped into memory: the pages that are read are loaded, and nothing is copied."""
+        return [_mapped(self.folder / shard["file"]) for shard in self.manifest["shards"]]
 
     def digests(self) -> Iterator[str]:
         """The rows held, by digest."""
@@ -192,66 +275,23 @@ class LogitCache:
 
         A cache that keeps them finer than `encoding` is rounded to it, as a cache of its own would be.
         """
+        held, temperatures = self.manifest["encoding"], self.manifest["temperatures"]
         self.check(k=min(k, self.manifest["k"]), temperature=temperature)
-        pieces = [self.raw(digest) for digest in digests]
-        column = self.manifest["temperatures"].index(temperature)
-        maximum = torch.cat([piece["maximum"] for piece in pieces])
-        # Each to fp32 before they are joined: autocast on a processor refuses to join fp16.
-        values = torch.cat([piece["values"][:, :k].to(VALUE_TYPES[encoding]).float() for piece in pieces])
-        return TeacherLogits(
-            torch.cat([piece["ids"][:, :k].long() for piece in pieces]),
-            values + maximum[:, None],
-            torch.cat([piece["log_z"][:, column] for piece in pieces]),
-        )
+        kept = join([self.row(digest).top(k) for digest in digests])
+        if coarser(encoding, held):
+            kept = rounded(kept, encoding, temperatures)
+        return TeacherLogits(kept.ids, kept.values, kept.log_z[:, temperatures.index(temperature)])
 
-    def raw(self, digest: str) -> dict[str, Tensor]:
-        """The tensors of one row as stored. Raises `WorkloadError` for a row that is not held."""
+    def row(self, digest: str) -> Kept:
+        """All that is held of one row. Raises `WorkloadError` for a row that is not held."""
         if digest not in self._places:
             raise WorkloadError(f"the logit cache holds no row {digest[:12]}…; it was made for other rows")
         number, place = self._places[digest]
-        start, end = self._offsets[number][place : place + 2]
         shard = self._shards[number]
-        return {name: shard.get_slice(name)[start:end] for name in ("ids", "values", "maximum", "log_z")}
+        start, end = shard["offsets"][place : place + 2].tolist()
+        return decode(shard, start, end, self.manifest["encoding"], self.manifest["k"])
 
 
-def cut(
-    source: Path,
-    folder: Path,
-    row_digests: Sequence[str],
-    capture: Capture,
-    rows_per_shard: int = ROWS_PER_SHARD,
-) -> dict[str, Any]:
-    """Write the part of a cache that a smaller request asks for: fewer rows, a smaller k, fewer temperatures."""
-    cache = LogitCache(source)
-    for temperature in capture.temperatures:
-        cache.check(k=capture.k, temperature=temperature)
-    columns = [cache.manifest["temperatures"].index(temperature) for temperature in capture.temperatures]
-    folder.mkdir(parents=True, exist_ok=True)
-    shards, positions = [], 0
-    for number, start in enumerate(range(0, len(row_digests), rows_per_shard)):
-        digests = list(row_digests[start : start + rows_per_shard])
-        pieces = [cache.raw(digest) for digest in digests]
-        lengths = [piece["ids"].shape[0] for piece in pieces]
-        tensors = {
-            "ids": torch.cat([piece["ids"][:, : capture.k] for piece in pieces]),
-            "values": torch.cat([piece["values"][:, : capture.k] for piece in pieces]).to(
-                VALUE_TYPES[capture.encoding]
-            ),
-            "maximum": torch.cat([piece["maximum"] for piece in pieces]),
-            "log_z": torch.cat([piece["log_z"][:, columns] for piece in pieces]),
-            "offsets": torch.tensor([0, *lengths]).cumsum(0),
-        }
-        positions += sum(lengths)
-        path = folder / f"shard-{number:05d}.safetensors"
-        with whole_file(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-        shards.append(_shard_entry(path, digests))
-    manifest = {
-        "k": capture.k,
-        "temperatures": list(capture.temperatures),
-        "encoding": capture.encoding,
-        "positions": positions,
-        "shards": shards,
-    }
-    write_json(folder / MANIFEST, manifest)
-    return manifest
+def _mapped(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as shard:
+        return {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118 - no mapping

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from registry.accounting.canonical import CanonicalError, canonical, flatten
-from registry.accounting.spec import DatasetSpec, DecodingSpec, DistillationSpec, ModelSpec
+from registry.accounting.spec import ENCODINGS, DatasetSpec, DecodingSpec, DistillationSpec, ModelSpec
 from registry.accounting.stages import TEACHER_ARTIFACTS
 
 USE, CUT, WAIT, MAKE = "use", "cut", "wait", "make"
@@ -106,7 +106,7 @@ _CAPTURE_DEFAULTS: dict[str, dict[str, Any]] = {
     "logit_cache": {
         "k": DistillationSpec.k,
         "temperatures": DistillationSpec.temperatures,
-        "encoding": DistillationSpec.encoding,
+        "encoding": "fp16",  # whatever a run asks for by default: what a fingerprint means does not change
         "max_length": DatasetSpec.max_length,
     },
     "synthetic_dataset": {"max_new_tokens": DecodingSpec.max_new_tokens, "max_length": DatasetSpec.max_length},
@@ -219,7 +219,6 @@ def _capture_obstacle(want: ArtifactRequest, name: str, theirs: Any, ours: Any) 
 
 # Capture settings of which more can be cut down to less.
 _AT_LEAST: dict[str, tuple[str, ...]] = {"logit_cache": ("k",), "synthetic_dataset": ("max_new_tokens",)}
-_ENCODINGS = ("fp16", "fp32")  # a coarser one is what is left of a finer one once it is rounded
 
 
 def _at_least_fields(request: ArtifactRequest) -> tuple[str, ...]:
@@ -229,8 +228,9 @@ def _at_least_fields(request: ArtifactRequest) -> tuple[str, ...]:
 
 
 def _as_fine(theirs: Any, ours: Any) -> bool:
-    known = theirs in _ENCODINGS and ours in _ENCODINGS
-    return known and _ENCODINGS.index(theirs) >= _ENCODINGS.index(ours)
+    """A coarser encoding is what is left of a finer one once it is rounded."""
+    known = isinstance(theirs, str) and isinstance(ours, str) and theirs in ENCODINGS and ours in ENCODINGS
+    return known and ENCODINGS[theirs] >= ENCODINGS[ours]
 
 
 def _at_least(theirs: Any, ours: Any) -> bool:
@@ -398,7 +398,7 @@ def size(request: ArtifactRequest) -> tuple[float, ...]:
     """Rows, length, k or token limit, encoding, temperatures: what covers a request is as large in each of them."""
     capture = request.capture
     width = next((capture[name] for name in _AT_LEAST.get(request.kind, ()) if name in capture), 0)
-    encoding = _ENCODINGS.index(capture["encoding"]) if capture.get("encoding") in _ENCODINGS else 0
+    encoding = ENCODINGS.get(capture.get("encoding", ""), 0)
     temperatures = len(capture.get("temperatures", ()))
     return len(set(request.row_digests)), capture.get("max_length", 0), width, encoding, temperatures
 

@@ -13,6 +13,8 @@ from registry.accounting.stages import PIPELINES, TEACHER_REFERENCE
 
 # log Z(T) costs a pass over logits that are there anyway, so every cache keeps it for these: one cache serves a sweep.
 TEMPERATURE_GRID = (1.0, 2.0, 4.0)
+# Of cached logits, and how much each keeps: 8 bits a logit (u8z is the same, compressed), half or full precision.
+ENCODINGS = {"u8": 0, "u8z": 0, "fp16": 1, "fp32": 2}
 
 
 class SpecError(ValueError):
@@ -72,7 +74,7 @@ class DistillationSpec:
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     temperature: float = 1.0
     ce_weight: float = 0.5
-    encoding: str = "fp16"
+    encoding: str = "u8"
     tail: str = "bucket"  # bucket (the rest of the vocabulary as one more token) | truncated (as the paper's harness)
 
     @property
@@ -219,7 +221,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "distillation.temperature": (lambda v: 0 < v <= 100, "above 0 and at most 100"),
     "distillation.ce_weight": (lambda v: 0 <= v <= 1, "between 0 and 1"),
-    "distillation.encoding": (lambda v: v in ("fp16", "fp32"), "fp16 or fp32"),
+    "distillation.encoding": (lambda v: v in ENCODINGS, f"one of {', '.join(ENCODINGS)}"),
     "distillation.tail": (lambda v: v in ("bucket", "truncated"), "bucket or truncated"),
     "decoding.temperature": (lambda v: 0 <= v <= 10, "between 0 (greedy) and 10"),
     "decoding.top_p": (lambda v: 0 < v <= 1, "above 0 and at most 1"),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.logit_cache import Capture, LogitCache, TeacherLogits, keep
+from workers.logit_codec import rounded
 from workers.losses import BUCKET, TRUNCATED, CrossEntropy, Distillation, top_k_kl
 
 POSITIONS, VOCABULARY = 7, 50
@@ -137,12 +138,9 @@ def test_teacher_logits_for_other_positions_are_refused():
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
 def test_sixteen_bit_logits_far_from_zero_lose_next_to_nothing(temperature):
     teacher = _logits(1) + 37.3
-    tensors = keep(teacher, Capture(20, (1.0, 2.0, 4.0), "fp16"))
-    stored = TeacherLogits(
-        tensors["ids"].long(),
-        tensors["values"].float() + tensors["maximum"][:, None],
-        tensors["log_z"][:, (1.0, 2.0, 4.0).index(temperature)],
-    )
+    grid = (1.0, 2.0, 4.0)
+    held = rounded(keep(teacher.clone(), Capture(20, grid)), "fp16", grid)
+    stored = TeacherLogits(held.ids.long(), held.values, held.log_z[:, grid.index(temperature)])
     student = _logits(2)
     exact = _kl(student.clone(), _teacher(teacher, 20, temperature), temperature)[0].item()
     assert _kl(student.clone(), stored, temperature)[0].item() == pytest.approx(exact, rel=2e-3)

@@ -34,7 +34,10 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
     meta = {
         "teacher": spec.teacher.id,
         **describe(teacher),
-        **{key: manifest[key] for key in ("k", "temperatures", "encoding", "positions")},
+        **{
+            key: manifest[key]
+            for key in ("k", "temperatures", "encoding", "positions", "tail_mass", "bytes_per_position")
+        },
         "bytes": sum(shard["bytes"] for shard in manifest["shards"]),
     }
     return StageOutput(folder=folder, meta=meta, row_digests=tuple(example.digest for example in examples))
