@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.test import override_settings
 
 from registry.accounting.spec import RunSpec
@@ -21,6 +22,17 @@ def quick_passwords() -> Iterator[None]:
     """The real hasher takes most of a second, which every person in every test would pay."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
+
+
+@pytest.fixture(scope="module")
+def module_db(django_db_setup, django_db_blocker) -> Iterator[None]:
+    """The database for what is written once and read by a whole module; each test's own changes are undone after it.
+
+    Not beside transactional tests: they would empty the tables from another connection, and wait for this one.
+    """
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
 @pytest.fixture

@@ -16,14 +16,9 @@ ADDRESS = "/studies/arxiv-2605-13981/"
 
 
 @pytest.fixture(scope="module")
-def published(django_db_setup, django_db_blocker):
+def published(module_db):
     """The study, loaded once for this module."""
-    with django_db_blocker.unblock():
-        from django.db import transaction
-
-        with transaction.atomic():
-            yield paper.load()
-            transaction.set_rollback(True)
+    return paper.load()
 
 
 def table(name):

@@ -13,9 +13,15 @@ from tests.accounting.paper import CELLS, TABLE_2, TEACHER, TRAINING
 ANYBODY = AnonymousUser()
 
 
-@pytest.fixture
-def study(db) -> Study:
+@pytest.fixture(scope="module")
+def loaded(module_db) -> Study:
+    """The study, loaded once for this module."""
     return paper.load()
+
+
+@pytest.fixture
+def study(loaded, db) -> Study:
+    return loaded
 
 
 def _points(study, scope="full", n=1):

@@ -7,9 +7,12 @@ from django.core.management import CommandError, call_command
 
 from registry.importers import paper
 from registry.models import Artifact, RunSummary
-from registry.services import runs, verification
-from tests.conftest import make_spec
-from tests.registry.test_runs import ready, work
+
+
+@pytest.fixture(scope="module")
+def loaded(module_db):
+    """The published study, loaded once for this module."""
+    return paper.load()
 
 
 def _verify(*flags: str) -> str:
@@ -18,13 +21,11 @@ def _verify(*flags: str) -> str:
     return out.getvalue()
 
 
-def test_a_ledger_that_was_only_written_through_services_verifies(db):
-    paper.load()
+def test_a_ledger_that_was_only_written_through_services_verifies(loaded, db):
     assert "Every figure is what its records give" in _verify()
 
 
-def test_a_summary_that_was_tampered_with_is_named_and_fails(db, capsys):
-    paper.load()
+def test_a_summary_that_was_tampered_with_is_named_and_fails(loaded, db):
     summary = RunSummary.objects.filter(run__pipeline="kd").first()
     RunSummary.objects.filter(pk=summary.pk).update(student_energy_j=1.0, quality=0.5)
     out = io.StringIO()
@@ -33,8 +34,7 @@ def test_a_summary_that_was_tampered_with_is_named_and_fails(db, capsys):
     assert f"run {summary.pk}: student_energy_j is 1.0, its records give {summary.student_energy_j!r}" in out.getvalue()
 
 
-def test_production_energy_that_was_tampered_with_is_rebuilt_by_fix(db):
-    paper.load()
+def test_production_energy_that_was_tampered_with_is_rebuilt_by_fix(loaded, db):
     cache = Artifact.objects.get(kind="logit_cache")
     Artifact.objects.filter(pk=cache.pk).update(production_energy_j=None)
     assert "1 figure is rebuilt" in _verify("--fix")
@@ -43,23 +43,9 @@ def test_production_energy_that_was_tampered_with_is_rebuilt_by_fix(db):
     assert cache.production_energy_j == 11 * 3_600_000
 
 
-def test_a_summary_that_is_missing_is_rebuilt_by_fix(db):
-    paper.load()
+def test_a_summary_that_is_missing_is_rebuilt_by_fix(loaded, db):
     RunSummary.objects.filter(run__pipeline="sft").delete()
     with pytest.raises(CommandError, match="3 figures are not"):
         _verify()
     _verify("--fix")
     assert "Every figure" in _verify()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_ledger_that_workers_wrote_verifies_at_every_step(study, member, tmp_path, settings):
-    settings.ARTIFACT_URL = f"file://{tmp_path / 'artifacts'}"
-    maker = runs.submit(actor=member, study=study, spec=make_spec("kd"))
-    user_of_it = runs.submit(actor=member, study=study, spec=make_spec("kd", seed=1))
-    for run in (maker, user_of_it, maker.reference):
-        while run.jobs.filter(status="ready").exists():
-            work(ready(run), tmp_path)
-            assert [str(each) for each in verification.differences()] == []
-    user_of_it.refresh_from_db()
-    assert user_of_it.status == "finished" and user_of_it.summary.quality is not None
