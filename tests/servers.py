@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,12 @@ HOME.chmod(0o755)
 (HOME / "static").mkdir()  # WhiteNoise warns about a folder that is not there
 os.environ["STAGEMETER_HOME"] = str(HOME)
 os.environ["STAGEMETER_ARTIFACT_URL"] = f"file://{HOME / 'artifacts'}"
+# The tests start hundreds of Python processes. Told to write no bytecode, each would compile its imports anew, which
+# for CodeCarbon, Django or torch takes seconds; so what they compile is kept for as long as the tests run.
+if sys.dont_write_bytecode:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(HOME / "bytecode")
+    sys.dont_write_bytecode = False
 os.environ.pop("DATABASE_URL", None)
 os.environ.pop("REDIS_URL", None)
 # Registered first, so that it runs last: after the servers that live in it have stopped.
