@@ -173,24 +173,35 @@ def _child(words: list[str]) -> int:
             return _fail(f"{words[0]}: command not found", 127)
         except OSError as error:
             return _fail(f"{words[0]}: {error.strerror}", 126)
-        forward.append(child)
+        forward(child)
         code = child.wait()
     return code if code >= 0 else 128 - code
 
 
 @contextmanager
-def _signals_held() -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """Pass SIGTERM and SIGHUP on to the child. SIGINT reaches it through the terminal, and only must not end us."""
+def _signals_held() -> Iterator[Callable[["subprocess.Popen[bytes]"], None]]:
+    """Pass SIGTERM and SIGHUP on to the child that what this yields is called with, also those that came before it was.
+
+    SIGINT reaches it through the terminal, and only must not end us.
+    """
     children: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
 
     def forward(number: int, _frame: Any) -> None:
+        if not children:
+            early.append(number)
         for child in children:
+            child.send_signal(number)
+
+    def begin(child: "subprocess.Popen[bytes]") -> None:
+        children.append(child)
+        for number in early:
             child.send_signal(number)
 
     handlers: dict[int, Any] = {signal.SIGTERM: forward, signal.SIGHUP: forward, signal.SIGINT: lambda *_: None}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield children
+        yield begin
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

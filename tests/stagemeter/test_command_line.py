@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stagemeter import spool
+from stagemeter.__main__ import _child
 from tests.stagemeter.conftest import ROOT
 from tests.stagemeter.test_client import Server, a_record, results
 
@@ -56,9 +57,24 @@ def test_a_termination_reaches_the_command(spool_dir):
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **options
     ) as process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 7
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=30) == 7
+        finally:
+            process.kill()
+
+
+def test_a_termination_while_the_command_is_being_started_reaches_it(monkeypatch):
+    start = subprocess.Popen
+
+    def hit(words):
+        child = start(words)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", hit)
+    assert _child(["sleep", "60"]) == 128 + signal.SIGTERM
 
 
 def test_a_command_that_is_not_there_is_127(spool_dir):
