@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods
 from frontend.forms import UploadForm
 from frontend.views import pasted
 from frontend.views.pasted import Unreadable
-from registry.models import Origin, Project, Run, Study, User
+from registry.models import EvaluationScore, Origin, Project, Run, Stage, Study, User
 from registry.selectors import home
 from registry.services import ledger
 from registry.services.errors import Invalid, ServiceError
@@ -119,25 +119,25 @@ def _take(items: list[dict[str, Any]], user: User, study: Study | None) -> tuple
 
 
 def _run_lines(result: Any) -> list[Line]:
-    stages = [
-        Line(name=b.row.record_id, kind=b.row.kind, energy_j=b.row.energy_j, status=_status(b), problems={})
-        for b in result.stages
-    ]
-    scores = [
+    stages = Stage.objects.in_bulk([name for name, _ in result.stages], field_name="record_id")
+    scores = EvaluationScore.objects.in_bulk([name for name, _ in result.scores], field_name="score_id")
+    return [
+        Line(name=name, kind=stages[name].kind, energy_j=stages[name].energy_j, status=_status(new), problems={})
+        for name, new in result.stages
+    ] + [
         Line(
-            name=b.row.score_id[:12],
-            kind=f"{b.row.benchmark} {b.row.value:g}",
+            name=name[:12],
+            kind=f"{scores[name].benchmark} {scores[name].value:g}",
             energy_j=None,
-            status=_status(b),
+            status=_status(new),
             problems={},
         )
-        for b in result.scores
+        for name, new in result.scores
     ]
-    return stages + scores
 
 
-def _status(booked: Any) -> str:
-    return "new" if booked.created else "same"
+def _status(created: bool) -> str:
+    return "new" if created else "same"
 
 
 def _record(item: dict[str, Any], user: User, study: Study | None) -> Line:
@@ -145,7 +145,7 @@ def _record(item: dict[str, Any], user: User, study: Study | None) -> Line:
     project = _project_of(record, user, study)
     booked = ledger.record_stage(record=record, project=project, origin=Origin.UPLOAD, actor=user)
     energy_j = total_energy(record)[0]
-    return Line(name=record.record_id, kind=record.kind, energy_j=energy_j, status=_status(booked), problems={})
+    return Line(name=record.record_id, kind=record.kind, energy_j=energy_j, status=_status(booked.created), problems={})
 
 
 def _project_of(record: StageRecord, user: User, study: Study | None) -> Project:

@@ -81,7 +81,7 @@ def record_stage(
     return Booked(stage, created=outcome)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def record_stages(entries: Sequence[Entry], *, origin: str, actor: User | None = None) -> list[Outcome]:
     """Book many records in a handful of statements: what became of each, in order. A bad one spoils only itself.
 

@@ -55,7 +55,7 @@ def record_score(*, run: Run, origin: str, actor: User | None = None, **values: 
     return Booked(row, created=outcome)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def record_scores(
     entries: Sequence[tuple[Run, Score]], *, origin: str, actor: User | None = None
 ) -> list[tuple[str, Outcome]]:

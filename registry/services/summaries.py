@@ -84,7 +84,7 @@ def refresh(run: Run) -> RunSummary:
     return summary
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def refresh_all(keys: Collection[UUID]) -> dict[UUID, RunSummary]:
     """Rebuild the summaries of many runs in a handful of queries."""
     if not keys:

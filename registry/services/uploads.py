@@ -4,23 +4,25 @@ Idempotent: the same document again changes nothing; a longer one (a stage more)
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Max, Min
 
 from registry.accounting.stages import TEACHER_REFERENCE
-from registry.models import Artifact, ArtifactUse, EvaluationScore, Membership, Origin, Run, Stage, Study, User
+from registry.models import Artifact, ArtifactUse, Membership, Origin, Run, Study, User
 from registry.services import accounts, artifacts, audit, ledger, scores, summaries
-from registry.services.errors import Conflict, Invalid, Missing
-from registry.services.ledger import Booked, body_digest
+from registry.services.errors import Conflict, Invalid, Missing, ServiceError
+from registry.services.ledger import Entry, Outcome, body_digest
+from registry.services.scores import Score
 from stagemeter.errors import RecordError
 from stagemeter.records import StageRecord
 
 SCHEMA_VERSION = 1
+READ_VERSIONS = (1,)
 # The texts that say which run it is, with the characters each may have.
 _TEXTS = {
     "external_id": 200,
@@ -33,82 +35,121 @@ _TEXTS = {
 }
 _REQUIRED = ("external_id", "pipeline", "student")
 _OPTIONAL = ("environment", "configuration")
-_SCORE_FIELDS = ("score_id", "benchmark", "metric", "value", "stderr", "n", "shots", "judge", "harness_version")
 _KEYS = ("schema_version", "study", "run", "stages", "scores", "artifacts")
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadResult:
-    """What an upload came to: the run, whether it is new, and each row with whether this call wrote it."""
+    """What an upload came to: the run, whether it is new, and each id with whether this call wrote its row."""
 
     run: Run
     created: bool
-    stages: list[Booked[Stage]]
-    scores: list[Booked[EvaluationScore]]
+    stages: list[tuple[str, bool]]
+    scores: list[tuple[str, bool]]
 
 
-@transaction.atomic
-def upload_run(*, actor: User | None, document: Mapping[str, Any], origin: str = Origin.UPLOAD) -> UploadResult:
-    """Book a run document, all of it or nothing.
+def upload_run(
+    *, actor: User | None, document: Any, origin: str = Origin.UPLOAD, within: uuid.UUID | None = None
+) -> UploadResult:
+    """Book a run document, all of it or nothing. `within` is the only project that it may go to.
 
     Raises `Invalid` with dotted fields (`stages.0.ended_at`), `Missing` for a study that is not there, `Conflict`
     where another body stands under the same ids, `NotAllowed`.
     """
     _check_shape(document)
-    study = _study(document["study"], actor)
-    accounts.require_role(actor, study.project, Membership.Role.SUBMITTER)
-    run, created = _run(study, document["run"], actor, origin)
-    _each(document, "artifacts", lambda item: _artifact(item, run, actor))
-    with summaries.once():
-        stages = _each(document, "stages", lambda item: _stage(item, run, actor, origin))
-        booked = _each(document, "scores", lambda item: _score(item, run, actor, origin))
-    run.reference = run.reference or _reference(run)
-    run.simulated = any(stage.row.simulated for stage in stages) or run.simulated
-    run.started_at, run.finished_at = _span(run)
-    run.save(update_fields=["reference", "simulated", "started_at", "finished_at"])
-    if run.pipeline == TEACHER_REFERENCE:
-        _attach_waiting(run.study)
-    summaries.refresh_quality(run.pk)
-    if created:
-        audit.record(actor=actor, project=study.project, action="run uploaded", subject=run)
-    return UploadResult(run=run, created=created, stages=stages, scores=booked)
+    _check_run(document["run"])
+    records = _each(document, "stages", lambda item: _record(item, document["run"]["external_id"]))
+    values = _each(document, "scores", Score.from_dict)
+    with transaction.atomic(), summaries.once():
+        study = _study(document["study"], actor, within)
+        accounts.require_role(actor, study.project, Membership.Role.SUBMITTER)
+        run, created = _run(study, document["run"], records, actor, origin)
+        _each(document, "artifacts", lambda item: _artifact(item, run, actor))
+        entries = [Entry(record=record, project=study.project, run=run) for record in records]
+        stages = _booked("stages", ledger.record_stages(entries, origin=origin, actor=actor))
+        found = scores.record_scores([(run, score) for score in values], origin=origin, actor=actor)
+        booked = _booked("scores", [outcome for _, outcome in found])
+        if not created:
+            _update(run)
+        if run.pipeline == TEACHER_REFERENCE:
+            _attach_waiting(study)
+            summaries.refresh_quality(run.pk)
+        summaries.changed(run.pk)
+        if created:
+            audit.record(actor=actor, project=study.project, action="run uploaded", subject=run)
+    return UploadResult(
+        run=run,
+        created=created,
+        stages=[(record.record_id, new) for record, new in zip(records, stages, strict=True)],
+        scores=[(score_id, new) for (score_id, _), new in zip(found, booked, strict=True)],
+    )
 
 
-def _check_shape(document: Mapping[str, Any]) -> None:
+def _booked(key: str, outcomes: Sequence[Outcome]) -> list[bool]:
+    """Whether each is new. Raises the first refusal, its fields led by where the item stands."""
+    for place, outcome in enumerate(outcomes):
+        if isinstance(outcome, Invalid):
+            raise Invalid({f"{key}.{place}.{name}": text for name, text in outcome.problems.items()})
+        if isinstance(outcome, ServiceError):
+            raise outcome
+    return [bool(outcome) for outcome in outcomes]
+
+
+def _check_shape(document: Any) -> None:
+    if not isinstance(document, Mapping):
+        raise Invalid({"body": f"{str(document)[:80]!r} is not an object"})
     problems = {key: f"unknown field; known here: {', '.join(_KEYS)}" for key in document.keys() - set(_KEYS)}
-    if document.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
-        problems["schema_version"] = f"{document['schema_version']!r} is not known here; this release reads 1"
+    if document.get("schema_version", SCHEMA_VERSION) not in READ_VERSIONS:
+        known = " and ".join(map(str, READ_VERSIONS))
+        problems["schema_version"] = (
+            f"{str(document['schema_version'])[:40]!r} is not known here; this release reads {known}"
+        )
     if not isinstance(document.get("study"), str):
         problems["study"] = "the slug of a study is required"
     if not isinstance(document.get("run"), Mapping):
         problems["run"] = "an object that says which run this is, is required"
     for key in ("stages", "scores", "artifacts"):
         items = document.get(key, [])
-        if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+        if not isinstance(items, list):
             problems[key] = "must be a list of objects"
+            continue
+        bad = {
+            f"{key}.{place}": f"{str(item)[:80]!r} is not an object"
+            for place, item in enumerate(items)
+            if not isinstance(item, Mapping)
+        }
+        problems |= bad
     if problems:
         raise Invalid(problems)
 
 
-def _study(slug: str, actor: User | None) -> Study:
+def _study(slug: str, actor: User | None, within: uuid.UUID | None) -> Study:
     studies = Study.objects.all() if actor is None else Study.objects.visible_to(actor)
-    study = studies.select_related("project").filter(slug=slug).first()
+    if within is not None:
+        studies = studies.filter(project=within)
+    study = None if "\x00" in slug else studies.select_related("project").filter(slug=slug).first()
     if study is None:
-        raise Missing(f"There is no study {slug!r} for you to see; make it first, or correct its slug.")
+        raise Missing(f"There is no study {slug[:80]!r} for you to see; make it first, or correct its slug.")
     return study
 
 
-def _run(study: Study, values: Mapping[str, Any], actor: User | None, origin: str) -> tuple[Run, bool]:
-    _check_run(values)
+def _run(
+    study: Study,
+    values: Mapping[str, Any],
+    records: Sequence[StageRecord],
+    actor: User | None,
+    origin: str,
+) -> tuple[Run, bool]:
     facts = {name: values.get(name, "") for name in _TEXTS} | {"seed": values.get("seed", 0)}
     existing = Run.objects.filter(project=study.project, external_id=facts["external_id"]).first()
     if existing is not None:
         _same_run(existing, study, facts | {name: values[name] for name in _OPTIONAL if name in values})
+        existing.study, existing.project = study, study.project
         return existing, False
     configuration = values.get("configuration") or body_digest(
         {name: facts[name] for name in ("pipeline", "student", "student_size", "teacher")}
     )
-    run = Run.objects.create(
+    run = Run(
         project=study.project,
         study=study,
         origin=origin,
@@ -116,9 +157,28 @@ def _run(study: Study, values: Mapping[str, Any], actor: User | None, origin: st
         environment=dict(values.get("environment", {})),
         configuration=configuration,
         submitted_by=actor,
+        simulated=any(record.simulated for record in records),
+        started_at=min((record.started_at for record in records), default=None),
+        finished_at=max((record.ended_at for record in records), default=None),
         **facts,
     )
+    run.reference = _reference(run)
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+    except IntegrityError:  # somebody else sent it at the same moment
+        return _run(study, values, records, actor, origin)
     return run, True
+
+
+def _update(run: Run) -> None:
+    """What may have changed for a run that was here already, by what the document added to it."""
+    before = (run.reference, run.simulated, run.started_at, run.finished_at)
+    run.reference = run.reference or _reference(run)
+    run.simulated = run.simulated or run.stages.filter(simulated=True).exists()
+    run.started_at, run.finished_at = _span(run)
+    if before != (run.reference, run.simulated, run.started_at, run.finished_at):
+        run.save(update_fields=["reference", "simulated", "started_at", "finished_at"])
 
 
 def _check_run(values: Mapping[str, Any]) -> None:
@@ -163,21 +223,10 @@ def _each(document: Mapping[str, Any], key: str, take: Any) -> list[Any]:
     return taken
 
 
-def _stage(item: Mapping[str, Any], run: Run, actor: User | None, origin: str) -> Booked[Stage]:
+def _record(item: Mapping[str, Any], external_id: str) -> StageRecord:
     if "record_id" not in item:
         raise Invalid({"record_id": "a stage needs an id of its own, so that sending it again books it once"})
-    record = StageRecord.from_dict({**item, "run_id": run.external_id})
-    return ledger.record_stage(record=record, project=run.project, origin=origin, actor=actor, run=run)
-
-
-def _score(item: Mapping[str, Any], run: Run, actor: User | None, origin: str) -> Booked[EvaluationScore]:
-    unknown = item.keys() - set(_SCORE_FIELDS)
-    if unknown:
-        raise Invalid({name: f"unknown field; known here: {', '.join(_SCORE_FIELDS)}" for name in unknown})
-    missing = [name for name in ("benchmark", "value") if name not in item]
-    if missing:
-        raise Invalid(dict.fromkeys(missing, "this field is required"))
-    return scores.record_score(run=run, origin=origin, actor=actor, **item)
+    return StageRecord.from_dict({**item, "run_id": external_id})
 
 
 def _artifact(item: Mapping[str, Any], run: Run, actor: User | None) -> None:
@@ -220,5 +269,6 @@ def _reference(run: Run) -> Run | None:
     references = run.study.runs.filter(pipeline=TEACHER_REFERENCE, status=Run.Status.FINISHED)
     if run.teacher:
         references = references.filter(teacher=run.teacher)
-    same_workload = references.filter(workload=run.workload).order_by("-id").first()
-    return same_workload or references.filter(workload="").order_by("-id").first()
+    fits = references.filter(workload__in={run.workload, ""}).only("workload").order_by("-id")
+    # Of the same workload before one of none; `max` keeps the first, which is the newest.
+    return max(fits, key=lambda found: found.workload == run.workload, default=None)

@@ -63,13 +63,14 @@ def test_a_run_brings_the_artifact_it_made(api, study):
     artifact = registration()
     answer = api.post("runs/upload/", document(study, artifacts=[artifact]))
     assert answer.status_code == 201, answer.content
-    (use,) = answer.json()["run"]["uses"]
+    (use,) = api.get(f"runs/{answer.json()['run']['id']}/").json()["uses"]
     assert (use["how"], use["artifact"]["made_by_run"]) == ("made", answer.json()["run"]["id"])
 
 
 def test_a_run_names_an_artifact_it_used(api, study):
     there = api.post("artifacts/", registration()).json()
-    (use,) = api.post("runs/upload/", document(study, artifacts=[{"use": there["id"]}])).json()["run"]["uses"]
+    answer = api.post("runs/upload/", document(study, artifacts=[{"use": there["id"]}])).json()
+    (use,) = api.get(f"runs/{answer['run']['id']}/").json()["uses"]
     assert (use["how"], use["artifact"]["id"]) == ("used", there["id"])
 
 
@@ -129,3 +130,10 @@ def test_a_token_for_one_project_uses_no_artifact_of_another(member, study, call
     body = document(study, artifacts=[{"use": there["id"]}])
     assert call_as(member, project=study.project).post("runs/upload/", body).status_code == 400
     assert call_as(member).post("runs/upload/", body).status_code == 201
+
+
+def test_a_whole_run_takes_as_many_statements_however_much_it_brings(api, study, django_assert_max_num_queries):
+    body = document(study)
+    body["stages"] = [stage(f"s{number}") for number in range(40)]
+    with django_assert_max_num_queries(27):
+        assert api.post("runs/upload/", body).status_code == 201

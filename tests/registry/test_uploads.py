@@ -48,7 +48,7 @@ def test_the_same_document_twice_books_once(study, member):
     assert uploads.upload_run(actor=member, document=body).created
     again = uploads.upload_run(actor=member, document=body)
     assert not again.created
-    assert not any(booked.created for booked in [*again.stages, *again.scores])
+    assert not any(new for _, new in [*again.stages, *again.scores])
     assert (Run.objects.count(), Stage.objects.count()) == (1, 3)
 
 

@@ -188,7 +188,7 @@ class UploadedScore(serializers.Serializer[Any]):
 class UploadAnswer(serializers.Serializer[Any]):
     """What became of an uploaded document."""
 
-    run = RunDetailSerializer()
+    run = RunSerializer()
     created = serializers.BooleanField(help_text="Whether the run is new.")
     stages = StageRecordResult(many=True)
     scores = UploadedScore(many=True)

@@ -76,6 +76,12 @@ class ArtifactList(serializers.ListField):
         return items
 
 
+class ArtifactDeclarations(Payload):
+    """The artifacts of a document, which are registered as any other is."""
+
+    artifacts = ArtifactList()
+
+
 class RunDocument(Payload):
     """A run with its stages, its scores and its artifacts. All of it is booked, or nothing."""
 

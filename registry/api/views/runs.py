@@ -16,13 +16,14 @@ from registry.api.filters import RunFilter
 from registry.api.idempotency import once
 from registry.api.refusals import TooLarge
 from registry.api.serializers.artifacts import ArtifactSerializer
+from registry.api.serializers.batches import CREATED, SAME
 from registry.api.serializers.runs import RunDetailSerializer, RunPlanSerializer, RunSerializer, UploadAnswer
 from registry.api.serializers.specs import RunSubmission
-from registry.api.serializers.uploads import RunDocument
+from registry.api.serializers.uploads import ArtifactDeclarations, RunDocument
 from registry.api.views.artifacts import SPEC
 from registry.models import Artifact, Run, Study
 from registry.services import runs, uploads
-from registry.services.errors import Invalid, Missing
+from registry.services.errors import Invalid
 from registry.services.runs import RunPlan, StagePlan
 
 DOCUMENT: dict[str, Any] = {
@@ -128,13 +129,14 @@ class UploadView(Endpoint):
 
         All of it is booked, or nothing. Sending the same document again changes nothing.
         """
-        form = RunDocument(data=request.data)
-        form.is_valid(raise_exception=True)
-        # As it was sent: the form has checked it, the record itself reads its own fields.
-        document = dict(form.initial_data)
-        _check_document(request, document)
-        result = uploads.upload_run(actor=access.actor(request), document=document)
-        return Response(_uploaded(result, request), status=201 if result.created else 200)
+        # No serializer reads it: the service checks the same fields, and a form costs more than all the booking.
+        document = request.data
+        if isinstance(document, dict):
+            _check_document(request, document)
+        result = uploads.upload_run(
+            actor=access.actor(request), document=document, within=access.bound_project(request)
+        )
+        return Response(_uploaded(result), status=201 if result.created else 200)
 
 
 class RunView(Endpoint):
@@ -233,14 +235,16 @@ def _stage(stage: StagePlan, near: dict[str, Any]) -> dict[str, Any]:
 
 def _check_document(request: Request, document: dict[str, Any]) -> None:
     """What only the request knows: the cap, and what its token may see."""
-    items = len(document.get("stages", [])) + len(document.get("scores", []))
+    items = sum(len(found) for key in ("stages", "scores") if isinstance(found := document.get(key), list))
     if items > settings.MAX_LIST_ITEMS:
         raise TooLarge(f"A document may hold {settings.MAX_LIST_ITEMS:,} stages and scores, this one has {items:,}.")
-    if not access.visible(request, Study).filter(slug=document["study"]).exists():
-        raise Missing(f"There is no study {document['study']!r} for you to see; make it first, or correct its slug.")
+    if not document.get("artifacts"):
+        return
+    form = ArtifactDeclarations(data={"artifacts": document["artifacts"]})
+    form.is_valid(raise_exception=True)
     if access.bound_project(request) is None:
         return
-    for place, item in enumerate(document.get("artifacts", [])):
+    for place, item in enumerate(document["artifacts"]):
         if "use" in item and not access.visible(request, Artifact).filter(pk__in=_keys(item["use"])).exists():
             raise Invalid({f"artifacts.{place}.use": f"{item['use']!r} is no artifact this token can see"})
 
@@ -252,19 +256,15 @@ def _keys(text: str) -> list[UUID]:
         return []
 
 
-def _uploaded(result: uploads.UploadResult, request: Request) -> dict[str, Any]:
-    result.run.refresh_from_db()
+def _uploaded(result: uploads.UploadResult) -> dict[str, Any]:
     return {
-        "run": _detail(result.run, request),
+        "run": RunSerializer(result.run).data,
         "created": result.created,
         "stages": [
-            {"index": index, "record_id": booked.row.record_id, "status": "created" if booked.created else "same"}
-            for index, booked in enumerate(result.stages)
+            {"index": index, "record_id": record_id, "status": CREATED if new else SAME}
+            for index, (record_id, new) in enumerate(result.stages)
         ],
-        "scores": [
-            {"score_id": booked.row.score_id, "status": "created" if booked.created else "same"}
-            for booked in result.scores
-        ],
+        "scores": [{"score_id": score_id, "status": CREATED if new else SAME} for score_id, new in result.scores],
     }
 
 
