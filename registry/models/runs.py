@@ -90,7 +90,13 @@ class Run(Owned):
         indexes = [
             models.Index(fields=["study", "status"]),
             models.Index(fields=["project", "-id"]),
-            models.Index(fields=["study", "configuration"], name="run_by_configuration"),
+            models.Index(fields=["study", "-id"], name="run_by_study"),
+            # Holds all that the frontier of a large study needs of a run: the rows themselves are wide.
+            models.Index(
+                fields=["study", "configuration"],
+                include=["id", "hardware_class", "workload", "simulated", "status", "pipeline"],
+                name="run_by_configuration",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -13,6 +13,12 @@ from registry.models import Artifact, ArtifactUse, Run, RunSummary, Stage, Stage
 
 OWN_ROLES = ("data", "teacher", "student", "evaluation")
 Reader = User | AnonymousUser
+# What figures are made of: the spec and the environment of very many runs would be most of what is read.
+COLUMNS = (
+    *("id", "study", "pipeline", "status", "student", "student_size", "teacher", "configuration", "hardware_class"),
+    *("workload", "seed", "origin", "simulated", "summary__quality", "summary__missing", "summary__simulated"),
+    *(f"summary__{role}_energy_j" for role in OWN_ROLES),
+)
 
 
 def figures(study: Study, user: Reader) -> list[RunFigures]:
@@ -37,11 +43,14 @@ def figures_by_study(studies: Iterable[Study], user: Reader) -> dict[UUID, list[
     return found
 
 
-def figures_of(runs: Iterable[Run], user: Reader) -> dict[UUID, RunFigures]:
-    """Figures of runs that were read already (with `summary`), by key, in four queries."""
+def figures_of(runs: Iterable[Run], user: Reader, *, reuse: bool = True) -> dict[UUID, RunFigures]:
+    """Figures of runs that were read already (with `summary`), by key, in four queries.
+
+    Without `reuse` nobody counts how often an artifact was used, which only N "as reused" needs.
+    """
     read = list(runs)
     keys = [run.pk for run in read]
-    uses, tokens, flagged = _uses(keys, user), _tokens(keys), _flagged(keys)
+    uses, tokens, flagged = _uses(keys, user, reuse=reuse), _tokens(keys), _flagged(keys)
     return {run.pk: _figures(run, uses.get(run.pk, []), tokens.get(run.pk), flagged=run.pk in flagged) for run in read}
 
 
@@ -85,7 +94,7 @@ def _own(summary: RunSummary | None, missing: Mapping[str, tuple[str, ...]]) -> 
     }
 
 
-def _uses(runs: list[UUID], user: Reader) -> dict[UUID, list[tuple[str, ArtifactShare, bool]]]:
+def _uses(runs: list[UUID], user: Reader, *, reuse: bool) -> dict[UUID, list[tuple[str, ArtifactShare, bool]]]:
     """By run: kind, share and whether simulated, of every artifact it used but its own student."""
     uses = list(
         ArtifactUse.objects.filter(run__in=runs)
@@ -102,7 +111,7 @@ def _uses(runs: list[UUID], user: Reader) -> dict[UUID, list[tuple[str, Artifact
             "artifact__project__public",
         )
     )
-    counts = reuse_counts({use.artifact_id for use in uses})
+    counts = reuse_counts({use.artifact_id for use in uses}) if reuse else {}
     mine = set(user.member_project_ids()) if isinstance(user, User) else set()
     found: dict[UUID, list[tuple[str, ArtifactShare, bool]]] = {}
     for use in uses:

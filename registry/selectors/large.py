@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 
 from registry.accounting.figures import AMORTISED, FULL, MADE_TO_MEASURE, REUSED, STUDENT_ONLY, Charge, RunFigures
 from registry.accounting.frontier import Placement, points
@@ -20,7 +20,7 @@ from registry.accounting.frontier import frontier as place
 from registry.accounting.skyline import MOST_SHOWN, Thinned, standing, thinned
 from registry.accounting.stages import TEACHER_ARTIFACTS, TEACHER_REFERENCE
 from registry.models import Run, Study
-from registry.selectors.figures import Reader, figures_of
+from registry.selectors.figures import COLUMNS, Reader, figures_of
 from registry.selectors.studies import StudyFrontier, Thinning
 
 LARGE = 2 * MOST_SHOWN  # runs from which on a study is read this way
@@ -80,7 +80,7 @@ def view(
     mask = standing(chosen.energy, chosen.q, slack=SLACK)
     shown = thinned(chosen.energy, chosen.q, mask)
     keys = [chosen.keys[place] for place in shown.indices]
-    runs = _figures(study, user, set(keys))
+    runs = _figures(study, user, set(keys), reuse=n == REUSED)
     placements = place(points(runs, scope, n, study.average_workloads, workloads=chosen.workloads))
     return StudyFrontier(
         slug=study.slug,
@@ -88,7 +88,7 @@ def view(
         n=n,
         placements=placements,
         hardware=found.classes(kind),
-        burnt=_burnt(study, kind, hardware),
+        burnt=_burnt(study, found, kind, hardware),
         simulated=kind,
         left_out=found.left_out(kind),
         thinning=_thinning(chosen, shown, placements),
@@ -118,8 +118,11 @@ class _Grouped:
 
     @classmethod
     def read(cls, study: Study, scope: str, n: int | str) -> "_Grouped":
-        with connection.cursor() as cursor:
-            cursor.execute(_sql(scope, n), _values(study, n))
+        with transaction.atomic(), connection.cursor() as cursor:
+            # Compiling the query would take longer than running it, and its hashes fit into memory.
+            cursor.execute("SET LOCAL jit = off; SET LOCAL work_mem = '64MB'")
+            first, last = _ends(study)
+            cursor.execute(_sql(scope, n), _values(study, n) | {"first": first, "last": last})
             rows = cursor.fetchall()
         return cls(rows=rows, simulated=np.array([row[3] for row in rows], np.bool_))
 
@@ -165,11 +168,11 @@ def _averaged(rows: list[tuple[Any, ...]]) -> _Chosen:
     )
 
 
-def _figures(study: Study, user: Reader, wanted: set[Key]) -> list[RunFigures]:
+def _figures(study: Study, user: Reader, wanted: set[Key], *, reuse: bool) -> list[RunFigures]:
     """The runs of these configurations, in full."""
     runs = Run.objects.filter(study=study, configuration__in={key[0] for key in wanted}).students()
-    read = list(runs.select_related("summary").defer("spec", "environment").order_by("id"))
-    return [run for run in figures_of(read, user).values() if _key(study, run) in wanted]
+    read = list(runs.select_related("summary").only(*COLUMNS).order_by("id"))
+    return [run for run in figures_of(read, user, reuse=reuse).values() if _key(study, run) in wanted]
 
 
 def _key(study: Study, run: RunFigures) -> Key:
@@ -232,9 +235,9 @@ WITH uses AS MATERIALIZED (
            (array_agg(artifact.production_energy_j ORDER BY use.id)
                FILTER (WHERE artifact.kind = 'prepared_dataset'))[1] AS prepared_j
     FROM registry_artifactuse use
-    JOIN registry_run run ON run.id = use.run_id AND run.study_id = %(study)s
     JOIN registry_artifact artifact ON artifact.id = use.artifact_id AND artifact.kind <> 'student'
     {counted}
+    WHERE use.run_id BETWEEN %(first)s AND %(last)s
     GROUP BY use.run_id
 ), charged AS (
     SELECT run.configuration, run.hardware_class, run.workload,
@@ -246,50 +249,51 @@ WITH uses AS MATERIALIZED (
            coalesce(summary.data_energy_j, 0) + coalesce({own}, 0) / {own_divisor}
                + coalesce(summary.student_energy_j, 0) + coalesce(summary.evaluation_energy_j, 0)
                + coalesce(uses.teacher_j, 0) + coalesce(uses.prepared_j, 0) AS energy_j,
-           summary.quality
+           coalesce(summary.data_energy_j, 0) + coalesce(summary.teacher_energy_j, 0)
+               + coalesce(summary.student_energy_j, 0) + coalesce(summary.evaluation_energy_j, 0) AS own_j,
+           summary.missing = '{{}}'::jsonb AS whole, summary.quality
     FROM registry_run run
-    LEFT JOIN registry_runsummary summary ON summary.run_id = run.id
+    LEFT JOIN registry_runsummary summary ON summary.run_id = run.id AND summary.run_id BETWEEN %(first)s AND %(last)s
     LEFT JOIN uses ON uses.run_id = run.id
     WHERE run.study_id = %(study)s AND run.pipeline <> %(reference)s
 )
 SELECT configuration, hardware_class, workload, simulated, count(*), count(*) FILTER (WHERE usable),
-       avg(energy_j) FILTER (WHERE usable), avg(quality) FILTER (WHERE usable)
+       avg(energy_j) FILTER (WHERE usable), avg(quality) FILTER (WHERE usable), sum(own_j),
+       count(*) FILTER (WHERE whole IS NOT TRUE)
 FROM charged GROUP BY configuration, hardware_class, workload, simulated
 """  # noqa: S608 (fragments are constants)
 
 
 _CLASSES = "SELECT DISTINCT hardware_class FROM registry_run WHERE study_id = %(study)s ORDER BY 1 LIMIT 100"
 
-_BURNT = """
-WITH chosen AS (
-    SELECT run.id, summary.missing = '{}'::jsonb AS whole, coalesce(summary.data_energy_j, 0)
-           + coalesce(summary.teacher_energy_j, 0) + coalesce(summary.student_energy_j, 0)
-           + coalesce(summary.evaluation_energy_j, 0) AS own_j
-    FROM registry_run run
+_MADE = """
+SELECT coalesce(sum(production_energy_j), 0), count(*) FILTER (WHERE production_energy_j IS NULL) FROM registry_artifact
+WHERE id IN (
+    SELECT use.artifact_id FROM registry_artifactuse use JOIN registry_run run ON run.id = use.run_id
     LEFT JOIN registry_runsummary summary ON summary.run_id = run.id
     WHERE run.study_id = %(study)s AND run.pipeline <> %(reference)s
       AND (%(hardware)s::text IS NULL OR run.hardware_class = %(hardware)s)
       AND %(simulated)s = (run.simulated OR coalesce(summary.simulated, false) OR EXISTS (
-          SELECT 1 FROM registry_artifactuse use JOIN registry_artifact artifact ON artifact.id = use.artifact_id
-          WHERE use.run_id = run.id AND artifact.simulated AND artifact.kind <> 'student'))
-), used AS (
-    SELECT DISTINCT artifact.id, artifact.production_energy_j
-    FROM registry_artifactuse use JOIN chosen ON chosen.id = use.run_id
-    JOIN registry_artifact artifact ON artifact.id = use.artifact_id
-    WHERE artifact.kind = ANY(%(artifacts)s) OR artifact.kind = 'prepared_dataset'
-)
-SELECT (SELECT sum(own_j) FROM chosen), (SELECT count(*) FROM chosen WHERE whole IS NOT TRUE),
-       (SELECT coalesce(sum(production_energy_j), 0) FROM used),
-       (SELECT count(*) FROM used WHERE production_energy_j IS NULL)
+          SELECT 1 FROM registry_artifactuse other JOIN registry_artifact simulated ON simulated.id = other.artifact_id
+          WHERE other.run_id = run.id AND simulated.simulated AND simulated.kind <> 'student'))
+) AND (kind = ANY(%(artifacts)s) OR kind = 'prepared_dataset')
 """
 
 
-def _burnt(study: Study, kind: bool, hardware: str | None) -> Charge:
+def _ends(study: Study) -> tuple[Any, Any]:
+    """The first and the last key of the study's runs: other tables are read between them, as keys follow the clock."""
+    keys = Run.objects.filter(study=study).values_list("pk", flat=True)
+    return keys.order_by("pk").first(), keys.order_by("-pk").first()
+
+
+def _burnt(study: Study, found: _Grouped, kind: bool, hardware: str | None) -> Charge:
     """What all runs of this kind burnt together, each artifact once; `None` with a hole in any."""
+    rows = [row for row in found.rows if row[3] == kind and hardware in (None, row[1])]
+    holes = sum(row[9] for row in rows)
+    if holes or not rows:
+        return Charge(energy_j=None, by_role={}, missing=(f"figures of {holes:,} runs",))
     with connection.cursor() as cursor:
-        cursor.execute(_BURNT, {**_values(study, 1), "simulated": kind, "hardware": hardware})
-        own_j, runs, made_j, artifacts = cursor.fetchone()
-    missing = [f"figures of {runs:,} runs"] * bool(runs)
-    missing += [f"production energy of {artifacts:,} artifacts"] * bool(artifacts)
-    whole = None if missing or own_j is None else own_j + made_j
-    return Charge(energy_j=whole, by_role={}, missing=tuple(missing))
+        cursor.execute(_MADE, {**_values(study, 1), "simulated": kind, "hardware": hardware})
+        made_j, unknown = cursor.fetchone()
+    missing = (f"production energy of {unknown:,} artifacts",) * bool(unknown)
+    return Charge(energy_j=None if unknown else sum(row[8] for row in rows) + made_j, by_role={}, missing=missing)
