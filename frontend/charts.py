@@ -100,7 +100,7 @@ def frontier_chart(placements: Sequence[Placement], *, energy_title: str = "Ener
     """
     drawn = [p for p in placements if _drawable(p.point)]
     unit, joules_per_unit = energy_unit([p.point.energy_j for p in drawn])
-    figure = _figure(f"{energy_title} ({unit})", "Q (share of the teacher's quality)")
+    figure = blank_figure(f"{energy_title} ({unit})", "Q (share of the teacher's quality)")
     figure.add_trace(_step_line(drawn, joules_per_unit))
     for place, pipeline in enumerate(pipelines_of(p.point.pipeline for p in drawn)):
         of_pipeline = [p for p in drawn if p.point.pipeline == pipeline]
@@ -117,7 +117,7 @@ def stage_breakdown(bars: Sequence[Bar]) -> go.Figure:
     """Stacked bars of energy by stage. A bar with a part that was not measured says "incomplete" instead of a total."""
     totals = [sum(value for value in bar.parts_j.values() if value is not None) for bar in bars]
     unit, joules_per_unit = energy_unit(totals)
-    figure = _figure("", f"Energy ({unit})")
+    figure = blank_figure("", f"Energy ({unit})")
     for place, kind in enumerate(_kinds_of(bars)):
         figure.add_trace(_layer(kind, bars, PALETTE[place % len(PALETTE)], unit, joules_per_unit))
     tops = [total / joules_per_unit for total in totals]
@@ -134,7 +134,7 @@ def stage_breakdown(bars: Sequence[Bar]) -> go.Figure:
     places = list(range(len(bars)))
     figure.add_trace(go.Scatter(x=places, y=tops, text=notes, **above))
     # By place, not by name: two bars of one name would be drawn on top of each other.
-    figure.update_xaxes(tickvals=places, ticktext=[_text(bar.label) for bar in bars], tickangle=-35)
+    figure.update_xaxes(tickvals=places, ticktext=[escaped(bar.label) for bar in bars], tickangle=-35)
     figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
     return figure
 
@@ -149,11 +149,11 @@ def _layer(kind: str, bars: Sequence[Bar], colour: str, unit: str, joules_per_un
     """One stage across all bars."""
     values = [bar.parts_j.get(kind) for bar in bars]
     return go.Bar(
-        name=_words(kind),
+        name=in_words(kind),
         x=list(range(len(bars))),
         y=[None if value is None else value / joules_per_unit for value in values],
         marker={"color": colour},
-        hovertext=[f"{_text(bar.label)}<br>{_words(kind)}: " for bar in bars],
+        hovertext=[f"{escaped(bar.label)}<br>{in_words(kind)}: " for bar in bars],
         hovertemplate=f"%{{hovertext}}%{{y:.4g}} {unit}<extra></extra>",
     )
 
@@ -161,7 +161,7 @@ def _layer(kind: str, bars: Sequence[Bar], colour: str, unit: str, joules_per_un
 def amortisation_curves(curves: Sequence[AmortisationCurve]) -> go.Figure:
     """Energy per student against N, the students that share the teacher's work; a star marks N*."""
     unit, joules_per_unit = energy_unit([energy_j for curve in curves for _, energy_j in curve.points])
-    figure = _figure("Students sharing the teacher's work (N)", f"Energy per student ({unit})")
+    figure = blank_figure("Students sharing the teacher's work (N)", f"Energy per student ({unit})")
     order = pipelines_of(curve.pipeline for curve in curves)
     for curve in curves:
         colour = PALETTE[order.index(curve.pipeline) % len(PALETTE)]
@@ -176,13 +176,13 @@ def _amortisation(curve: AmortisationCurve, colour: str, unit: str, joules_per_u
     stars = [n == curve.break_even for n, _ in curve.points]
     marker = {"symbol": ["star" if s else "circle" for s in stars], "size": [13 if s else 5 for s in stars]}
     return go.Scatter(
-        name=_text(curve.label),
+        name=escaped(curve.label),
         x=[n for n, _ in curve.points],
         y=values,
         mode="lines" if constant else "lines+markers",
         line={"color": colour, "dash": "dash" if constant else "solid"},
         marker={**marker, "color": colour, "line": {"width": 0}},
-        hovertext=[f"{_text(curve.label)}{', breaks even here' if star else ''}" for star in stars],
+        hovertext=[f"{escaped(curve.label)}{', breaks even here' if star else ''}" for star in stars],
         hovertemplate=f"%{{hovertext}}<br>N = %{{x}}: %{{y:.4g}} {unit} a student<extra></extra>",
     )
 
@@ -198,16 +198,16 @@ def power_chart(
 
     `shown_ms` is the stretch of time that is seen on `width_px`: a band too narrow for its name goes without.
     """
-    figure = _figure("Time (UTC)", "Power (W)")
+    figure = blank_figure("Time (UTC)", "Power (W)")
     style_of = _power_styles(lines)
     named: set[str] = set()
     for line in lines:
         group = LOST if line.lost else line.name
         at_ms, watts = _broken(line)
-        where = f"{_text(line.name)}, {_text(line.stage)}"
+        where = f"{escaped(line.name)}, {escaped(line.stage)}"
         figure.add_trace(
             go.Scatter(
-                name=_text(group),
+                name=escaped(group),
                 x=at_ms,
                 y=watts,
                 mode="lines",
@@ -262,7 +262,7 @@ def _bands(bands: Sequence[Band], shown_ms: tuple[float, float], width_px: float
         shape = _rectangle(band.start_ms, band.end_ms, BANDS[place % len(BANDS)])
         if len(band.label) * LETTER_PX <= (end - start) * per_ms:
             shape["x0"], shape["x1"] = _moment(start), _moment(end)  # so that the name stands in the seen part
-            shape["label"] = {"text": _text(band.label), "textposition": "top left", "font": {"size": 11}}
+            shape["label"] = {"text": escaped(band.label), "textposition": "top left", "font": {"size": 11}}
         shapes.append(shape)
     return shapes
 
@@ -300,7 +300,7 @@ def _drawable(point: Point) -> bool:
     return point.energy_j is not None and point.q is not None
 
 
-def _figure(x_title: str, y_title: str) -> go.Figure:
+def blank_figure(x_title: str, y_title: str) -> go.Figure:
     """An empty figure without plotly's own template, whose white background would glare on a dark page."""
     axis: dict[str, Any] = {"gridcolor": GRID, "linecolor": LINE, "zeroline": False, "automargin": True}
     figure = go.Figure()
@@ -340,11 +340,11 @@ def _cloud(
     symbols = [style["symbol"] if p.point.complete else f"{style['symbol']}-open" for p in placed]
     opacities = [1.0 if p.on_frontier else DIMMED for p in placed]
     return go.Scatter(
-        name=_text(PIPELINE_NAMES.get(pipeline, pipeline)),
+        name=escaped(PIPELINE_NAMES.get(pipeline, pipeline)),
         x=xs,
         y=ys,
         mode="markers+text",
-        text=[_text(p.point.student) for p in placed],
+        text=[escaped(p.point.student) for p in placed],
         textposition=style["label_at"],
         cliponaxis=False,
         marker={"size": 11, "color": style["color"], "symbol": symbols, "opacity": opacities, "line": {"width": 0}},
@@ -365,17 +365,17 @@ def _hover(placement: Placement, unit: str, joules_per_unit: float) -> str:
     """Name, energy with its split by role, Q, and what stands in the way of the frontier."""
     point = placement.point
     lines = [
-        f"<b>{_text(PIPELINE_NAMES.get(point.pipeline, point.pipeline))} {_text(point.student)}</b>",
+        f"<b>{escaped(PIPELINE_NAMES.get(point.pipeline, point.pipeline))} {escaped(point.student)}</b>",
         f"{_amount(point.energy_j, unit, joules_per_unit)} · Q {point.q:.3f} · n = {point.n}",
-        *(f"{_words(role)}: {_amount(energy, unit, joules_per_unit)}" for role, energy in point.by_role_j.items()),
+        *(f"{in_words(role)}: {_amount(energy, unit, joules_per_unit)}" for role, energy in point.by_role_j.items()),
     ]
     if placement.dominated_by is not None:
         other = placement.dominated_by
         name = f"{PIPELINE_NAMES.get(other.pipeline, other.pipeline)} {other.student}"
         excess = _amount(placement.energy_excess_j, unit, joules_per_unit)
-        lines.append(f"Dominated by {_text(name)}: {excess} more, Q {placement.q_shortfall:.3f} less")
+        lines.append(f"Dominated by {escaped(name)}: {excess} more, Q {placement.q_shortfall:.3f} less")
     if not point.complete:
-        lines.append(f"Partial: {_text(', '.join(point.missing))} missing")
+        lines.append(f"Partial: {escaped(', '.join(point.missing))} missing")
     lines += ["Simulated"] if point.simulated else []
     return "<br>".join(lines)
 
@@ -384,9 +384,11 @@ def _amount(energy_j: float | None, unit: str, joules_per_unit: float) -> str:
     return "not measured" if energy_j is None else f"{energy_j / joules_per_unit:.4g} {unit}"
 
 
-def _words(kind: str) -> str:
-    return _text(kind.replace("_", " ").capitalize())
+def in_words(kind: str) -> str:
+    """A stage kind or role as a label, escaped."""
+    return escaped(kind.replace("_", " ").capitalize())
 
 
-def _text(value: str) -> str:
+def escaped(value: str) -> str:
+    """Text that plotly shows as it is: it reads markup."""
     return html.escape(value, quote=False)

@@ -79,6 +79,18 @@ def in_unit(joules: float | None, unit: str) -> SafeString:
 
 
 @register.filter
+def scaled(value: float | None, scale: float) -> SafeString:
+    """A figure in the unit of its column: times `scale`."""
+    return figure(digits(value * scale)) if present(value) else nothing(_("not known"))
+
+
+@register.filter
+def scaled_more(value: float | None, scale: float) -> SafeString:
+    """A difference in the unit of its column, with its sign."""
+    return figure(f"{'+' if value >= 0 else '−'}{digits(abs(value) * scale)}") if present(value) else nothing()
+
+
+@register.filter
 def bound(record: Stage, side: str) -> SafeString:
     """The `lower` or `upper` bound of a record's total; a dash where a component has none."""
     bounds = [getattr(record, f"{name}_energy_{side}_j") for name in record.components]

@@ -4,7 +4,6 @@ import csv
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -12,14 +11,20 @@ from django.views.decorators.http import require_safe
 
 from frontend import study_charts
 from frontend.charts import energy_unit
-from frontend.forms import KINDS, ViewForm
+from frontend.charts_study import cost_unit, outlook_chart, quality_title
+from frontend.forms import KINDS
+from frontend.forms_analysis import AnalysisForm
 from frontend.views import studies_large
 from frontend.views.paging import page_of
+from registry.accounting.axes import TITLES
 from registry.accounting.carbon import co2e_kg
 from registry.accounting.figures import FULL, TEACHER, RunFigures
 from registry.accounting.frontier import Placement
-from registry.models import Factor, Study
-from registry.selectors import home, large, runs, studies
+from registry.accounting.outlook import Spot
+from registry.accounting.uncertainty import Bounds, Sureness
+from registry.models import Study
+from registry.selectors import factors, home, large, outlook, runs, studies
+from registry.selectors.measures import TooManyRuns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,11 @@ class PointRow:
     """One line of the study's table."""
 
     placement: Placement
+    spot: Spot
+    sure: Sureness | None
+    bounds: Bounds | None
     co2e_kg: float | None
+    group: str  # what it is coloured by, where that is not its pipeline
 
 
 @require_safe
@@ -109,40 +118,46 @@ def _study(request: HttpRequest, slug: str) -> Study:
     return study
 
 
-def _factors(study: Study) -> QuerySet[Factor]:
-    """The newest grid factor of each region, the project's own before everybody's."""
-    rows = Factor.objects.filter(Q(project=None) | Q(project=study.project), kind=Factor.Kind.GRID)
-    return rows.order_by("region", "-valid_from").distinct("region")
-
-
-def _form(request: HttpRequest, study: Study, figures: list[RunFigures]) -> ViewForm:
+def _form(request: HttpRequest, study: Study, figures: list[RunFigures]) -> AnalysisForm:
     kind = KINDS.get(request.GET.get("simulated", ""), studies.shows_simulated(figures))
     hardware = tuple(dict.fromkeys(run.hardware for run in figures if run.simulated == kind))
-    factors = Factor.objects.filter(pk__in=_factors(study).values("pk")).order_by("region")
-    defaults = {"scope": FULL, "n": 1, "pue": 1.0}
-    return ViewForm(defaults | request.GET.dict(), hardware=hardware, factors=factors)
+    given = {"scope": FULL, "n": 1, "pue": 1.0} | request.GET.dict()
+    return AnalysisForm(given, hardware=hardware, factors=factors.of_study(study), suite=study.suite)
 
 
-def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: ViewForm) -> dict[str, Any]:
+def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: AnalysisForm) -> dict[str, Any]:
     """What the fragment shows; of a form with errors, nothing but those."""
     if not form.is_valid():
         return {"view": None}
     asked = form.assumptions
+    try:
+        seen = outlook.of_study(study, figures, asked["assumed"])
+    except TooManyRuns as error:
+        form.add_error("cost", str(error))
+        return {"view": None}
     view = _frontier(study, figures, asked)
+    colours = outlook.fingerprints(seen, asked["colour"]) if asked["colour"] else {}
     full = _frontier(study, figures, {**asked, "scope": FULL, "n": 1})
     pairs = studies.break_evens(full)
     return {
         "view": view,
         "asked": asked,
-        "rows": [_row(placement, asked) for placement in _ordered(view.standing)],
+        "outlook": seen,
+        "rows": _rows(view, seen, asked, colours),
+        "cost_unit": cost_unit(seen.seen)[0],
+        "cost_scale": cost_unit(seen.seen)[1],
+        "cost_title": TITLES[seen.seen.axes.cost],
+        "quality_title": quality_title(seen.seen),
         "break_evens": pairs,
         "rates": runs.stage_rates(study, request.user, simulated=view.simulated),
         "burnt_co2e_kg": _co2e(view.burnt.energy_j, asked),
-        "charts": study_charts.of(view, pairs),
+        "charts": _charts(view, seen, pairs, colours),
         "roles": _roles(view),
         "apart": studies.distinctions(view),
         "unit": energy_unit([placement.point.energy_j for placement in view.placements])[0],
-        "frontier_title": _("Quality against energy: the line is the frontier, pale points are dominated"),
+        "frontier_title": _(
+            "Quality against cost: the line is the frontier, pale points are dominated, ringed ones are not decided"
+        ),
         "stages_title": _("Energy by stage, under the chosen scope"),
         "amortisation_title": _("Energy per student when N students share the teacher's work; a star marks N*"),
         "query": request.GET.urlencode(),
@@ -162,12 +177,34 @@ def _roles(view: studies.StudyFrontier) -> list[str]:
     return [*known, *sorted(there - set(known))]
 
 
-def _ordered(placements: tuple[Placement, ...]) -> list[Placement]:
-    return sorted(placements, key=lambda placement: placement.point.energy_j or 0.0)
+def _charts(
+    view: studies.StudyFrontier, seen: outlook.StudyOutlook, pairs: Any, colours: dict[str, str]
+) -> dict[str, Any]:
+    """The charts of the page by name; the frontier over the axes that were asked for."""
+    charts = study_charts.of(view, pairs)
+    charts.pop("frontier", None)
+    if any(spot.cost is not None and spot.quality is not None for spot in seen.seen.spots):
+        figure = outlook_chart(seen.seen, seen.noise, seen.bounds, colours=colours or None)
+        charts["frontier"] = study_charts.as_json(figure)
+    return charts
 
 
-def _row(placement: Placement, asked: dict[str, Any]) -> PointRow:
-    return PointRow(placement=placement, co2e_kg=_co2e(placement.point.energy_j, asked))
+def _rows(
+    view: studies.StudyFrontier, seen: outlook.StudyOutlook, asked: dict[str, Any], colours: dict[str, str]
+) -> list[PointRow]:
+    """The complete points, cheapest first on the chosen axis."""
+    placements = {placement.point.key: placement for placement in view.placements}
+    return [
+        PointRow(
+            placement=placements[spot.point.key],
+            spot=spot,
+            sure=seen.noise.of.get(spot.point.key),
+            bounds=seen.bounds.get(spot.point.key),
+            co2e_kg=_co2e(spot.point.energy_j, asked),
+            group=colours.get(spot.point.key, ""),
+        )
+        for spot in seen.seen.standing
+    ]
 
 
 def _co2e(energy_j: float | None, asked: dict[str, Any]) -> float | None:
@@ -176,7 +213,7 @@ def _co2e(energy_j: float | None, asked: dict[str, Any]) -> float | None:
     return co2e_kg(energy_j, pue=asked["pue"], grid_kg_per_kwh=asked["intensity"])
 
 
-def _points(request: HttpRequest, slug: str) -> tuple[Study, ViewForm, studies.StudyFrontier | None]:
+def _points(request: HttpRequest, slug: str) -> tuple[Study, AnalysisForm, studies.StudyFrontier | None]:
     study = _study(request, slug)
     figures = studies.figures(study, request.user)
     form = _form(request, study, figures)

@@ -4,7 +4,19 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from registry.api.endpoint import Nothing
-from registry.api.views import analysis, artifacts, imports, runs, scores, stages, studies, sweeps, traces, versions
+from registry.api.views import (
+    analysis,
+    artifacts,
+    imports,
+    outlook,
+    runs,
+    scores,
+    stages,
+    studies,
+    sweeps,
+    traces,
+    versions,
+)
 
 app_name = "api"
 
@@ -12,6 +24,7 @@ v1: list[URLPattern | URLResolver] = [
     path("studies/", studies.StudiesView.as_view(), name="studies"),
     path("studies/<slug:slug>/", studies.StudyView.as_view(), name="study"),
     path("studies/<slug:slug>/frontier/", studies.FrontierView.as_view(), name="frontier"),
+    path("studies/<slug:slug>/outlook/", outlook.OutlookView.as_view(), name="outlook"),
     path("studies/<slug:slug>/claims/", analysis.ClaimsView.as_view(), name="claims"),
     path("studies/<slug:slug>/transfer/", analysis.TransferView.as_view(), name="transfer"),
     path("runs/", runs.RunsView.as_view(), name="runs"),

@@ -107,3 +107,28 @@ def test_published_energy_is_not_counted_as_metered_here(published, db, client):
 def test_figures_are_the_same_for_any_reader(published, db):
     reader = User.objects.create_user("reader")
     assert len(studies.figures(published, reader)) == 9
+
+
+def test_a_benchmark_error_of_one_point_leaves_kd_1b_and_synthetic_1b_open(published, db, client):
+    silent, told = page(client), page(client, error="1")
+    assert "a place says nothing of how sure it is" in silent.content.decode()
+    verdicts = {key: row.sure.verdict for key, row in points(told).items()}
+    assert {key for key, verdict in verdicts.items() if verdict == "not_decided"} == {
+        ("kd", "1B"),
+        ("synthetic_sft", "1B"),
+    }
+    assert told.content.decode().count("not decided</span>") == 2
+
+
+def test_a_plain_form_asks_for_other_axes_and_the_address_holds_them(published, db, client):
+    query = {"cost": "co2e", "intensity": "0.5", "quality": "weighted", "w.mmlu": "0", "w.gsm8k": "2"}
+    answer = page(client, **query)
+    row = points(answer)["sft", "7B"]
+    assert row.spot.cost == pytest.approx(19.5 * 0.5)
+    assert row.spot.quality == pytest.approx((12 / 16.9 + 70 / 72.4 + 2 * 74 / 78.4 + 7.6 / 7.85) / 5)
+    assert 'value="2"' in answer.content.decode()
+
+
+@pytest.mark.parametrize(("query", "words"), [({"cost": "co2e"}, "needs a grid"), ({"cost": "time"}, "wall time of")])
+def test_an_axis_that_cannot_be_had_says_what_it_lacks(published, db, client, query, words):
+    assert words in page(client, **query).content.decode()

@@ -1,0 +1,176 @@
+"""The charts of a study over axes of the reader's choosing. Pure, as `charts` is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from frontend.charts import (
+    DIMMED,
+    LABEL_PLACES,
+    LINE,
+    PALETTE,
+    PIPELINE_NAMES,
+    SYMBOLS,
+    blank_figure,
+    energy_unit,
+    escaped,
+    in_words,
+    pipelines_of,
+)
+from registry.accounting.axes import ENERGY, SUITE, TITLES, UNITS, WEIGHTED
+from registry.accounting.outlook import Outlook, Spot
+from registry.accounting.uncertainty import UNDECIDED, Bounds, Interval, Noise, Sureness
+from registry.accounting.units import JOULES_PER_KWH
+
+MOST_DRAWN = 2000
+RING = "rgba(128,128,128,0.95)"
+
+
+def outlook_chart(
+    seen: Outlook,
+    noise: Noise,
+    bounds: Mapping[str, Bounds] | None = None,
+    *,
+    colours: Mapping[str, str] | None = None,
+) -> go.Figure:
+    """Cost against quality: the front as a step line, beaten spots dimmed, partial ones open, undecided ones ringed.
+
+    Bars are 95 % intervals of the draws; without draws, the energy's bounds. `colours` groups the spots by something
+    other than their pipeline. Beyond 2,000 spots the front comes first and the rest is left to the table.
+    """
+    drawn = _drawn(seen.spots)
+    unit, scale = cost_unit(seen)
+    figure = blank_figure(f"{TITLES[seen.axes.cost]} ({unit})" if unit else TITLES[seen.axes.cost], quality_title(seen))
+    front = sorted((s for s in drawn if s.on_front), key=lambda s: (s.cost or 0.0, s.quality or 0.0))
+    line = {"shape": "hv", "color": LINE, "width": 2}
+    figure.add_trace(
+        go.Scatter(
+            name="Frontier",
+            x=[(s.cost or 0.0) * scale for s in front],
+            y=[s.quality for s in front],
+            mode="lines",
+            line=line,
+            hoverinfo="skip",
+        )
+    )
+    look = _Look(noise=noise, bounds=bounds or {}, unit=unit, scale=scale)
+    group_of = colours or {spot.point.key: spot.point.pipeline for spot in drawn}
+    names = list(dict.fromkeys(group_of.get(spot.point.key, "") for spot in drawn))
+    order = names if colours else pipelines_of(names)
+    for place, name in enumerate(order):
+        here = [spot for spot in drawn if group_of.get(spot.point.key, "") == name]
+        if here:
+            figure.add_trace(_cloud(name, here, place, look))
+    return figure
+
+
+def cost_unit(seen: Outlook) -> tuple[str, float]:
+    """The unit that costs are shown in, and what a cost is multiplied by: small energies are in Wh."""
+    if seen.axes.cost != ENERGY:
+        return UNITS[seen.axes.cost], 1.0
+    unit, joules = energy_unit([None if s.cost is None else s.cost * JOULES_PER_KWH for s in seen.spots])
+    return unit, JOULES_PER_KWH / joules
+
+
+def quality_title(seen: Outlook) -> str:
+    """What the quality axis holds."""
+    named = {SUITE: "Q (share of the teacher's quality)", WEIGHTED: "Weighted share of the teacher's scores"}
+    return named.get(seen.axes.quality, escaped(seen.axes.quality))
+
+
+def _drawn(spots: Sequence[Spot]) -> list[Spot]:
+    able = [spot for spot in spots if spot.cost is not None and spot.quality is not None]
+    return able if len(able) <= MOST_DRAWN else sorted(able, key=lambda spot: not spot.on_front)[:MOST_DRAWN]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What every spot is drawn with: `scale` turns costs into `unit`."""
+
+    noise: Noise
+    bounds: Mapping[str, Bounds]
+    unit: str
+    scale: float
+
+
+def _cloud(name: str, spots: Sequence[Spot], place: int, look: _Look) -> go.Scatter:
+    """All spots of one group."""
+    noise, bounds, unit, scale = look.noise, look.bounds, look.unit, look.scale
+    colour, symbol = PALETTE[place % len(PALETTE)], SYMBOLS[place % len(SYMBOLS)]
+    sure = [noise.of.get(spot.point.key) for spot in spots]
+    ringed = [2.5 if one is not None and one.verdict == UNDECIDED else 0 for one in sure]
+    costs = [_cost_interval(spot, one, bounds) for spot, one in zip(spots, sure, strict=True)]
+    qualities = [one.quality if one is not None else None for one in sure]
+    return go.Scatter(
+        name=escaped(PIPELINE_NAMES.get(name, name or "not stated")),
+        x=[(spot.cost or 0.0) * scale for spot in spots],
+        y=[spot.quality for spot in spots],
+        mode="markers+text",
+        text=[escaped(spot.point.student) for spot in spots],
+        textposition=LABEL_PLACES[place % len(LABEL_PLACES)],
+        cliponaxis=False,
+        marker={
+            "size": 11,
+            "color": colour,
+            "symbol": [symbol if spot.complete else f"{symbol}-open" for spot in spots],
+            "opacity": [1.0 if spot.on_front else DIMMED for spot in spots],
+            "line": {"width": ringed, "color": RING},
+        },
+        error_x=_bars([s.cost for s in spots], costs, colour, scale),
+        error_y=_bars([s.quality for s in spots], qualities, colour, 1.0),
+        hovertext=[_hover(spot, one, unit, scale) for spot, one in zip(spots, sure, strict=True)],
+        hoverinfo="text",
+        customdata=[spot.point.key for spot in spots],
+    )
+
+
+def _cost_interval(spot: Spot, sure: Sureness | None, bounds: Mapping[str, Bounds]) -> Interval | None:
+    if sure is not None and sure.cost is not None:
+        return sure.cost
+    stated = bounds.get(spot.point.key)
+    return None if stated is None else Interval(lower=stated.lower_kwh, upper=stated.upper_kwh)
+
+
+def _bars(
+    middles: Sequence[float | None], intervals: Sequence[Interval | None], colour: str, scale: float
+) -> dict[str, Any]:
+    pairs = [(middle or 0.0, interval) for middle, interval in zip(middles, intervals, strict=True)]
+    up = [0.0 if found is None else max(found.upper - middle, 0.0) * scale for middle, found in pairs]
+    down = [0.0 if found is None else max(middle - found.lower, 0.0) * scale for middle, found in pairs]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": up,
+        "arrayminus": down,
+        "visible": any(up) or any(down),
+        "color": colour,
+        "thickness": 1,
+    }
+
+
+def _hover(spot: Spot, sure: Sureness | None, unit: str, scale: float) -> str:
+    """Name, both axes, the stage split, who beats it, and how sure that is."""
+    point = spot.point
+    energies, joules = energy_unit([point.energy_j])
+    lines = [
+        f"<b>{escaped(PIPELINE_NAMES.get(point.pipeline, point.pipeline))} {escaped(point.student)}</b>",
+        f"{(spot.cost or 0.0) * scale:.4g} {unit} · {spot.quality:.3f} · n = {point.n}",
+        *(
+            f"{in_words(role)}: " + ("not measured" if energy is None else f"{energy / joules:.4g} {energies}")
+            for role, energy in point.by_role_j.items()
+        ),
+    ]
+    if spot.beaten_by is not None and spot.cost_excess is not None:
+        other = spot.beaten_by
+        name = f"{PIPELINE_NAMES.get(other.pipeline, other.pipeline)} {other.student}"
+        excess = f"{spot.cost_excess * scale:.4g} {unit}"
+        lines.append(f"Dominated by {escaped(name)}: {excess} more, {spot.quality_shortfall:.3f} less")
+    if sure is not None and 0 < sure.probability < 1:
+        said = "Not decided: on" if sure.verdict == UNDECIDED else "On"
+        lines.append(f"{said} the frontier in {100 * sure.probability:.0f} % of draws")
+    if not spot.complete:
+        lines.append(f"Partial: {escaped(', '.join(spot.missing))} missing")
+    lines += ["Simulated"] if point.simulated else []
+    return "<br>".join(lines)
