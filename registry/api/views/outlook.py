@@ -41,7 +41,7 @@ ASSUMPTIONS = [
 
 def asked(request: Request, study: Study, *, known: tuple[str, ...] = ()) -> Assumptions:
     """The assumptions of a request; `known` names are read by the view itself. Raises `Invalid` by name."""
-    query = {name: value for name, value in request.query_params.items() if name not in known}
+    query = {name: str(value) for name, value in request.query_params.items() if name not in known}
     region = query.pop("region", "")
     unknown = sorted(set(query) - known_names(study.suite) - {"region"})
     if unknown:
