@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,13 @@ def compose() -> dict:
 
 def _variables(*folders: str) -> set[str]:
     """Names of all environment variables that the code of these folders reads."""
-    found: set[str] = set()
-    for folder in folders:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            found |= set(_read_in(ast.parse(path.read_text())))
-    return found
+    return set().union(*map(_variables_of, folders))
+
+
+@cache
+def _variables_of(folder: str) -> frozenset[str]:
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    return frozenset(name for path in paths for name in _read_in(ast.parse(path.read_text())))
 
 
 def _read_in(tree: ast.Module) -> Iterator[str]:

@@ -82,8 +82,7 @@ def test_the_curl_commands_put_a_whole_run_on_the_frontier(tour, run_in_shell, l
     assert shutil.which("curl"), "install curl to run the README's commands"
     token, *curls = [text for text in SHELL if text not in MAKE and not text.startswith("make ")]
     assert len(curls) == 2
-    for _ in range(2):  # sending it again is harmless
-        out = run_in_shell(token, *curls)
+    out = run_in_shell(token, *curls, *curls)  # sending it again is harmless
     assert '"on_frontier"' in out
     assert Run.objects.filter(external_id="cluster-7/sft-12-layers").count() == 1
     point = _frontier(live_server)["sft", "12 layers"]
