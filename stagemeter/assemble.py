@@ -1,7 +1,7 @@
 """From what lies in a spool folder to one StageRecord: the same for a stage that ended and for one that was killed."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -100,7 +100,7 @@ def assemble(
         **{f"{kind}_tokens": tokens.get(kind) for kind in TOKEN_KINDS},
         devices=tuple(_device_entry(device, energy) for device, energy, _ in measured.devices),
         meter=_meter(measured, start) | (idle.meter or {}),
-        flags=(*flags, *_flags(measured), *idle.flags, *_prefixed(measured.devices)),
+        flags=(*start.get("flags", []), *flags, *remarks(measured), *idle.flags),
         simulated=measured.log.simulated,
         extra={**start.get("extra", {}), **parts, **(extra or {})},
     )
@@ -204,27 +204,31 @@ def _prefixed(devices: Sequence[tuple[dict[str, Any], Energy, float | None]]) ->
     ]
 
 
-def _flags(measured: Measured) -> list[dict[str, str]]:
-    """Remarks on the record as a whole."""
+def remarks(measured: Measured) -> list[dict[str, str]]:
+    """Remarks on what was measured as a whole, and on each device."""
     log, quality = measured.log, measured.sampling
-    remarks = [remark for header in log.headers[-1:] for remark in header["flags"]]
-    remarks += measured.cpu.flags
-    remarks += [remark for remark in measured.ram.flags if remark not in measured.cpu.flags]
+    found = _once(remark for header in log.headers for remark in header["flags"])
+    found += measured.cpu.flags
+    found += [remark for remark in measured.ram.flags if remark not in measured.cpu.flags]
     if not log.headers:
-        remarks.append(flag("no_samples", "the sampler left no log; nothing was measured"))
+        found.append(flag("no_samples", "the sampler left no log; nothing was measured"))
     if len(log.headers) > 1:
-        remarks.append(flag("sampler_replaced", f"the sampler died and was replaced {len(log.headers) - 1} times"))
+        found.append(flag("sampler_replaced", f"the sampler died and was replaced {len(log.headers) - 1} times"))
     if quality.coverage < LOW_COVERAGE:
         share, gap = 100 * quality.coverage, quality.longest_gap_s
         text = f"{share:.0f} % of the stage is backed by samples; the longest gap is {gap:.1f} s"
-        remarks.append(flag("low_coverage", text))
+        found.append(flag("low_coverage", text))
     if log.damaged_lines or log.lost_lines:
         text = f"{log.damaged_lines} lines of the sample log could not be read, {log.lost_lines} could not be written"
-        remarks.append(flag("log_damaged", text))
+        found.append(flag("log_damaged", text))
     for uuid, pids in log.strangers.items():
         text = f"{uuid} was also used by {len(pids)} processes outside of this stage; its energy is the whole card's"
-        remarks.append(flag("shared_gpu", text))
+        found.append(flag("shared_gpu", text))
     for uuid, errors in log.errors.items():
         text = f"{uuid}: {log.failed_reads[uuid]} readings failed: {errors[-1]}"
-        remarks.append(flag("gpu_read_error", text))
-    return remarks
+        found.append(flag("gpu_read_error", text))
+    return [*found, *_prefixed(measured.devices)]
+
+
+def _once(remarks: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    return list({(remark["code"], remark["message"]): remark for remark in remarks}.values())

@@ -1,32 +1,36 @@
 """Meter one stage: `with Meter("student_training") as meter:` and afterwards `meter.record`."""
 
+import logging
 import os
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from uuid6 import uuid7
 
 import stagemeter
-from stagemeter import baseline, spool
+from stagemeter import baseline, nesting, spool
 from stagemeter import environment as environments
 from stagemeter.assemble import assemble
 from stagemeter.errors import MeterError, SpoolError
 from stagemeter.live import Live, LiveLog
 from stagemeter.records import ROLE_OF_KIND, ROLES, TOKEN_KINDS, StageRecord
-from stagemeter.sampling import SharedSampler, current_sampler, current_spans, shared_sampler
+from stagemeter.sampling import SharedSampler, shared_sampler
 from stagemeter.sensors import flag
+
+logger = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 0.5
 PERIOD_S = 0.1
-_current: ContextVar[str | None] = ContextVar("stagemeter_current", default=None)
-current_run: ContextVar[str | None] = ContextVar("stagemeter_run", default=None)
+OTHERS_NAME = "uncounted"  # there once another process has tried to count tokens
 
 
 class Meter:
@@ -34,13 +38,17 @@ class Meter:
 
     The stage begins when the sampler has taken its first sample, so waiting for it is not part of the stage. A
     `Meter` inside another one's block is a part of it (`parent_id`) and not summed a second time; the two share a
-    sampler and its log.
+    sampler and its log. That holds for a block in another thread or in a child process, too (`stagemeter.nesting`).
+    Tokens and parts are counted by the process that entered the block.
 
     `environment=None` collects it here. `gpus` overrides `CUDA_VISIBLE_DEVICES` for the meter ("" meters none).
-    `synchronize` is called at both edges, before the sample is taken: pass `torch.cuda.synchronize` where kernels
-    may still run. Without an `idle_power_w` that of this host's last prerun is used, where it is comparable. Raises
-    `MeterError` on entering if sampling cannot begin. Once the block runs, trouble with
-    metering never stops it: it shows as flags in the record.
+    `synchronize` is called at both edges, before the sample is taken: "cuda" waits for the kernels of torch, where that
+    is loaded and has used a GPU by then; give a function of your own for anything else. Without an `idle_power_w` that
+    of this host's last prerun is used, where it is comparable.
+
+    Raises `MeterError` on entering if sampling cannot begin, `SpoolError` if the disk takes nothing. Once the block
+    runs, trouble with metering never stops it: it shows as flags in the record. A record that could not be saved is
+    flagged `record_unsaved` and can be, by `save`.
     """
 
     def __init__(
@@ -58,7 +66,7 @@ class Meter:
         world_size: int = 1,
         period_s: float = PERIOD_S,
         gpus: str | None = None,
-        synchronize: Callable[[], None] | None = None,
+        synchronize: Callable[[], object] | Literal["cuda"] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         role = role or ROLE_OF_KIND.get(kind, "")
@@ -69,13 +77,14 @@ class Meter:
         self.record_id = str(uuid7())
         self._spool_dir = (Path(spool_dir) if spool_dir is not None else spool.default_spool()).absolute()
         self.folder = self._spool_dir / self.record_id
-        self._environment, self._gpus, self._synchronize = environment, gpus, synchronize
+        self._environment, self._gpus = environment, gpus
+        self._synchronize = synchronize_cuda if synchronize == "cuda" else synchronize
         self._facts: dict[str, Any] = {
             "record_id": self.record_id,
             "kind": kind,
             "role": role,
             "name": name,
-            "run_id": run_id if run_id is not None else current_run.get(),
+            "run_id": run_id,
             "attempt_id": attempt_id,
             "rank": rank,
             "world_size": world_size,
@@ -91,13 +100,18 @@ class Meter:
         self._saved_at = 0.0
         self._closing = False
         self._sampler: SharedSampler | None = None
-        self._end_t: float | None = None
+        self._open: nesting.Open | None = None
+        self._owner = os.getpid()
+        self._refused = 0  # the fork that was told so
         self._record: StageRecord | None = None
+        self._problem: Exception | None = None  # why there is no record
         self._live: LiveLog | None = None
 
     @property
     def record(self) -> StageRecord:
-        """What was measured. Raises `MeterError` before the block has ended."""
+        """What was measured. Raises `MeterError` before the block has ended, and where no record could be made."""
+        if self._problem is not None:
+            raise MeterError(f"the record of this stage could not be made: {self._problem!r}") from self._problem
         if self._record is None:
             raise MeterError("the record is there once the with block has ended")
         return self._record
@@ -110,37 +124,52 @@ class Meter:
         except OSError as error:
             raise SpoolError(f"{self.folder} could not be made: {error}") from error
         self._facts["environment"] = dict(environments.collect() if self._environment is None else self._environment)
-        self._facts["parent_id"] = _current.get()
+        place = nesting.find(self._facts["run_id"])
+        self._facts |= _family(place, self._facts["run_id"])
         if self._facts["idle_power_w"] is None and self._facts["kind"] != "prerun":
             self._facts["baseline"] = baseline.for_start(self._spool_dir)
-        sampler = shared_sampler(self._spool_dir, self._gpus) or SharedSampler(
+        around = [one.sampler for one in (place.parent, place.run) if one is not None]
+        sampler = shared_sampler(around, self._spool_dir, self._gpus) or SharedSampler(
             self.folder,
             period_s=self._facts["period_s"],
             cpu_cache=self._spool_dir / "cpu.json",
             gpus=self._gpus,
         )
         sampler.join()
-        self._sampler = sampler
-        self._contexts = _current.set(self.record_id), current_sampler.set(sampler)
+        self._sampler, self._owner = sampler, os.getpid()
+        self._open = nesting.Open(
+            record_id=self.record_id,
+            run_id=self._facts["run_id"],
+            folder=self.folder,
+            sampler=sampler,
+            parent=place.parent,
+            run=place.run,
+        )
+        nesting.enter(self._open)
         try:
             self._begin(sampler)
         except BaseException:
-            self._leave_context()
+            nesting.leave(self._open)
             sampler.leave()
+            (self.folder / "start.json").unlink(missing_ok=True)  # there was no stage that could have been lost
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave_context()
+        if self._open is not None:
+            nesting.leave(self._open)
+        if self._is_elsewhere():  # a fork leaves the block, too; the stage is its parent's
+            return
         extra = {} if error is None else {"error": f"{type(error).__name__}: {error}"[:300]}
         try:
             self._finish("completed" if error is None else "failed", extra)
         except Exception as own:
-            if error is None:
-                raise
-            error.add_note(f"stagemeter could not close the record of this stage either: {own!r}")
+            self._problem = own
+            logger.exception("the record of the stage in %s could not be made", self.folder)
+            if error is not None:
+                error.add_note(f"stagemeter could not close the record of this stage either: {own!r}")
 
     def add_tokens(
         self, *, prompt: int = 0, generated: int = 0, trained: int = 0, padding: int = 0, evaluated: int = 0
@@ -150,6 +179,9 @@ class Meter:
         for kind, count in given.items():
             if count < 0:
                 raise MeterError(f"{count} {kind} tokens cannot be added; counts only grow")
+        if self._is_elsewhere():
+            self._refuse("tokens")
+            return
         with self._lock:
             for kind, count in given.items():
                 if count:
@@ -163,35 +195,79 @@ class Meter:
         try:
             yield
         finally:
-            with self._lock:
-                self._parts[name] = self._parts.get(name, 0.0) + time.monotonic() - began
-            self._save_progress()
+            took = time.monotonic() - began
+            if self._is_elsewhere():
+                self._refuse(f"the part {name}")
+            else:
+                self._add_part(name, took)
+
+    def _add_part(self, name: str, seconds: float) -> None:
+        with self._lock:
+            self._parts[name] = self._parts.get(name, 0.0) + seconds
+        self._save_progress()
+
+    def _is_elsewhere(self) -> bool:
+        """Whether this is a fork of the process that entered the block: its counts, sampler and record are not here."""
+        return os.getpid() != self._owner
+
+    def _refuse(self, what: str) -> None:
+        """Say in this process that nothing is counted here, and leave a sign for the record."""
+        if self._refused == os.getpid():
+            return
+        self._refused = os.getpid()
+        text = f"{what} of {self.record_id} cannot be counted in a fork: hand the numbers to the process that meters"
+        try:
+            (self.folder / OTHERS_NAME).touch()
+        except OSError as error:
+            text += f" ({error})"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def live(self) -> Live:
         """Energy and power so far, from the samples on disk. Cheap enough for every second; any thread may ask."""
         if self._live is None:
             raise MeterError("live figures are there once the with block has begun")
+        if self._is_elsewhere():
+            raise MeterError("live figures are known to the process that entered the block")
         self._save_progress()
         with self._lock:
             return self._live.figures(self._facts["t"], self._facts["period_s"], dict(self._tokens))
 
     def _begin(self, sampler: SharedSampler) -> None:
-        """The stage's first edge."""
+        """The stage's first edge. Raises `MeterError` if sampling cannot begin, `SpoolError` if the disk is full."""
+        sampler.revive()
         self._facts |= {"log": sampler.folder.name, "log_bytes": sampler.size(), "period_s": sampler.period_s}
         self._start_now()
         self._live = LiveLog(sampler.folder, since=self._facts["log_bytes"])
         self._save_start(sampler)
-        if self._synchronize:
-            self._synchronize()
-        if not sampler.mark(f"start:{self.record_id}"):
-            (self.folder / "start.json").unlink()
+        self._wait_for_device("beginning")
+        saved = sampler.pid
+        if not sampler.edge(f"start:{self.record_id}"):
             raise MeterError("the sampler died before the stage began; its errors are in sampler.log in the spool")
+        if sampler.pid != saved:
+            self._save_start(sampler)
         self._start_now()  # what came before, the disk above all, is not the stage's
+        self._note("start", self._facts["t"])
 
-    def _leave_context(self) -> None:
-        record, sampler = self._contexts
-        _current.reset(record)
-        current_sampler.reset(sampler)
+    def _note(self, edge: str, t: float) -> None:
+        """Tell the run's books when a root stage begins and ends."""
+        if self._open is None or self._open.run is None or not self._open.is_root:
+            return
+        try:
+            nesting.note(self._open.run, self.record_id, edge, t)
+        except OSError as error:
+            self._remark("run_unnoted", f"the balance of its run does not know this stage: {error}")
+
+    def _wait_for_device(self, edge: str) -> None:
+        """Synchronise. Trouble with that is the record's, and nothing that stops the stage."""
+        if self._synchronize is None:
+            return
+        try:
+            self._synchronize()
+        except BaseException as error:
+            text = f"the device could not be synchronised at the stage's {edge}: {type(error).__name__}: {error}"
+            self._remark("not_synchronized", text)
+            if not isinstance(error, Exception):  # an interrupt is the stage's
+                raise
 
     def _start_now(self) -> None:
         self._facts |= {"t": time.monotonic(), "started_at": datetime.now(UTC).isoformat()}
@@ -235,19 +311,19 @@ class Meter:
 
     def _finish(self, status: str, extra: Mapping[str, Any]) -> None:
         """The stage's last edge, and its record."""
-        if self._synchronize:
-            try:
-                self._synchronize()
-            except RuntimeError as error:  # the device may be what failed
-                self._remark("not_synchronized", f"the device could not be synchronised: {error}")
+        try:
+            self._wait_for_device("end")
+        finally:
+            self._close(status, extra)
+
+    def _close(self, status: str, extra: Mapping[str, Any]) -> None:
         end = time.monotonic()
         with self._lock:
             self._closing = True
-        spans = current_spans.get()
-        if spans is not None and self._facts["parent_id"] is None:
-            spans.append((self._facts["t"], end))
+        self._note("end", end)
         if self._sampler is not None:
             self._end(self._sampler)
+        self._say_what_others_did()
         record = assemble(
             self._facts,
             self._spool_dir / self._facts["log"],
@@ -258,7 +334,27 @@ class Meter:
             flags=tuple(self._flags.values()),
         )
         self._record = self._complete(record)
-        spool.write_record(self._spool_dir, self._record)
+        try:
+            self.save()
+        except SpoolError as error:
+            text = (
+                f"the record was not saved: {error}; make room, then call save() of its meter while this process lives"
+            )
+            logger.error("%s: %s", self.record_id, text)  # noqa: TRY400 - the sentence is enough
+            self._record = replace(self._record, flags=(*self._record.flags, flag("record_unsaved", text[:400])))
+
+    def save(self) -> None:
+        """Put the record into the spool once more, where the disk would not take it. Raises `SpoolError`."""
+        spool.write_record(self._spool_dir, replace(self.record, flags=_saved(self.record.flags)))
+
+    def _say_what_others_did(self) -> None:
+        parent = None if self._open is None else self._open.parent
+        if parent is not None and not parent.is_open:
+            text = "this stage went on after the stage that it is part of; what was drawn then is in no root stage"
+            self._remark("outlived_parent", text)
+        if (self.folder / OTHERS_NAME).exists():
+            text = "another process counted tokens or parts of this stage, which are not in its record"
+            self._remark("counts_lost", text)
 
     def _complete(self, record: StageRecord) -> StageRecord:
         """The record as it is kept: a prerun adds what it found."""
@@ -267,11 +363,42 @@ class Meter:
     def _end(self, sampler: SharedSampler) -> None:
         """The stage's last edge. A sampler that died unseen is replaced, so that the counters are read once more."""
         try:
-            if not sampler.mark(f"end:{self.record_id}"):
-                sampler.replace()
-                sampler.mark(f"end:{self.record_id}")
+            if not sampler.edge(f"end:{self.record_id}"):
+                self._remark("sampler_died", "no sampler answered at the end of the stage")
             sampler.settle()
         except MeterError as error:
             self._remark("sampler_died", f"the sampler died and could not be replaced: {error}")
-        if not sampler.leave():
+        finally:
+            answered = sampler.leave()
+        if not answered:
             self._remark("sampler_died", "the sampler did not answer at the end of the stage")
+
+
+def _family(place: nesting.Place, run_id: str | None) -> dict[str, Any]:
+    """What a stage takes over from those around it."""
+    around = place.parent or place.run
+    inherited = around.run_id if around is not None else None
+    return {
+        "parent_id": None if place.parent is None else place.parent.record_id,
+        "run_id": inherited if run_id is None else run_id,
+        "session": None if place.run is None else place.run.folder.name,
+        "flags": place.flags,
+    }
+
+
+def _saved(flags: tuple[dict[str, str], ...]) -> tuple[dict[str, str], ...]:
+    return tuple(remark for remark in flags if remark["code"] != "record_unsaved")
+
+
+def synchronize_cuda() -> None:
+    """Wait for the kernels of torch that still run, on every GPU it has used: their energy is the stage's.
+
+    Does nothing where torch is not loaded, or has used no GPU: asking must not be what starts CUDA.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    current = torch.cuda.current_device()
+    for device in range(torch.cuda.device_count()):
+        if device == current or torch.cuda.memory_reserved(device):
+            torch.cuda.synchronize(device)

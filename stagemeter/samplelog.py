@@ -93,8 +93,13 @@ class SampleLog:
 
     @property
     def devices(self) -> list[dict[str, Any]]:
-        """Every device any header named, once."""
-        return list({d["uuid"]: d for header in self.headers for d in header["devices"]}.values())
+        """Every device any header named, once, as the last one said, with what any said of it."""
+        found: dict[str, dict[str, Any]] = {}
+        for device in (device for header in self.headers for device in header["devices"]):
+            before = found.get(device["uuid"], {}).get("flags", [])
+            new = [remark for remark in device["flags"] if remark not in before]
+            found[device["uuid"]] = {**device, "flags": [*before, *new]}
+        return list(found.values())
 
     @property
     def gpu_expected(self) -> bool:

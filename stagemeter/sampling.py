@@ -5,7 +5,7 @@ import select
 import subprocess
 import sys
 import time
-from contextvars import ContextVar
+from collections.abc import Iterable
 from pathlib import Path
 from threading import RLock
 
@@ -24,16 +24,10 @@ class SamplerProcess:
     def __init__(self, folder: Path, *, period_s: float, cpu_cache: Path, gpus: str | None) -> None:
         self._folder = folder
         options = ["--pid", str(os.getpid()), "--period", str(period_s), "--cpu-cache", str(cpu_cache)]
-        with (folder / ERRORS_NAME).open("ab") as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "stagemeter.sampler", str(folder), *options],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=folder,  # nothing there can shadow a module
-                env=helper_environment(gpus),
-                start_new_session=True,  # Ctrl-C is for the stage
-            )
+        try:
+            self._process = self._started(options, gpus)
+        except OSError as error:
+            raise MeterError(f"sampling did not begin: {error}") from error
         try:
             ready = self._wait_for(b"ready", READY_WITHIN_S)
         except BaseException:
@@ -42,6 +36,18 @@ class SamplerProcess:
         if not ready:
             self.kill()
             raise MeterError(f"sampling did not begin: {self._last_words()}")
+
+    def _started(self, options: list[str], gpus: str | None) -> "subprocess.Popen[bytes]":
+        with (self._folder / ERRORS_NAME).open("ab") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", "stagemeter.sampler", str(self._folder), *options],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=self._folder,  # nothing there can shadow a module
+                env=helper_environment(gpus),
+                start_new_session=True,  # Ctrl-C is for the stage
+            )
 
     @property
     def pid(self) -> int:
@@ -121,18 +127,16 @@ def helper_environment(gpus: str | None) -> dict[str, str]:
     return values
 
 
-current_sampler: ContextVar["SharedSampler | None"] = ContextVar("stagemeter_sampling", default=None)
-# The root stages of the session around, as (start, end) in monotonic seconds; `None` outside of one.
-current_spans: ContextVar[list[tuple[float, float]] | None] = ContextVar("stagemeter_spans", default=None)
-
-
-def shared_sampler(spool_dir: Path, gpus: str | None) -> "SharedSampler | None":
-    """The sampler of the meter around this one, where it watches the same devices from this process."""
-    sampler = current_sampler.get()
-    if sampler is None or not sampler.is_open or sampler.owner != os.getpid():
-        return None
-    same = sampler.folder.parent == spool_dir and gpus in (None, sampler.gpus)
-    return sampler if same else None
+def shared_sampler(
+    around: Iterable["SharedSampler | None"], spool_dir: Path, gpus: str | None
+) -> "SharedSampler | None":
+    """The first of those `around` that watches the same devices from this process."""
+    for sampler in around:
+        if sampler is None or not sampler.is_open or sampler.owner != os.getpid():
+            continue
+        if sampler.folder.parent == spool_dir and gpus in (None, sampler.gpus):
+            return sampler
+    return None
 
 
 class SharedSampler:
@@ -184,6 +188,18 @@ class SharedSampler:
         """Have it take a sample with this mark; whether it has."""
         with self._lock:
             return self._process is not None and self._process.mark(name)
+
+    def edge(self, name: str) -> bool:
+        """Mark the edge of a stage or run, by another sampler if this one has died or does not answer; whether one has.
+
+        Raises `MeterError` if another one is needed and sampling does not begin.
+        """
+        with self._lock:
+            self.revive()
+            if self.mark(name):
+                return True
+            self.replace()
+            return self.mark(name)
 
     def settle(self) -> bool:
         """Wait until what was marked can be integrated."""

@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -46,11 +45,12 @@ def execute(job_id: uuid.UUID) -> None:
         spool_dir=settings.SPOOL_DIR,
         environment=environment,
         period_s=settings.METER_PERIOD_S,
-        synchronize=_synchronize,
+        synchronize="cuda",
     )
     try:
         with meter, Heartbeat(ticket, meter) as heartbeat:
             output = _run(ticket, MeterReport(meter, heartbeat))
+        record = meter.record
     except JobLost:
         logger.warning("job %s was taken away or cancelled; its energy is booked", ticket.job_id)
         jobs.fail(ticket=ticket, record=_record(meter), error="taken away or cancelled", again=False)
@@ -63,7 +63,7 @@ def execute(job_id: uuid.UUID) -> None:
         logger.exception("job %s failed", ticket.job_id)
         jobs.fail(ticket=ticket, record=_record(meter), error=f"{type(error).__name__}: {error}"[:1000], again=True)
     else:
-        jobs.finish(ticket=ticket, record=meter.record, result=_result(output), host=host)
+        jobs.finish(ticket=ticket, record=record, result=_result(output), host=host)
         _clear(ticket)
     if traces.keep(meter.record_id):
         spool.mark_sent(settings.SPOOL_DIR, meter.record_id)
@@ -108,13 +108,6 @@ def _has_baseline(host: HostProfile, environment: Mapping[str, Any]) -> bool:
         return False
     baseline.save(spool_dir, taken)
     return True
-
-
-def _synchronize() -> None:
-    """Wait for kernels that still run, where torch is loaded and has used a GPU: their energy is the stage's."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
 
 
 def _clear(ticket: Ticket) -> None:
