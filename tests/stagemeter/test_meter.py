@@ -21,14 +21,16 @@ def spin(cpu_seconds):
 
 
 def test_cpu_energy_follows_the_cpu_time_of_the_metered_process(spool_dir):
+    outside = time.process_time()
     with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
         before = time.process_time()
         spin(1.5)
         used = time.process_time() - before
         time.sleep(0.5)
+    at_most = time.process_time() - outside  # the meter's own part grows where the machine is busy
     record = meter.record
     per_second = record.meter["cpu_tdp_w"] / record.meter["cpu_threads"]
-    assert record.cpu_energy_j == pytest.approx(per_second * used, rel=0.15)
+    assert 0.85 * per_second * used <= record.cpu_energy_j <= 1.15 * per_second * at_most
     assert record.cpu_method == "codecarbon_process"
 
 
