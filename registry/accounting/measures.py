@@ -39,6 +39,8 @@ class RunMeasures:
     lower_j: Taken = Taken()
     upper_j: Taken = Taken()
     bounded_j: Taken = Taken()
+    lost_j: Taken = Taken()  # burnt by attempts that failed or died
+    idle_j: Taken = Taken()  # what the hosts would have drawn at rest in the same time
     scores: Mapping[str, Score] = field(default_factory=dict)
     teacher_scores: Mapping[str, Score] = field(default_factory=dict)
     inference_j_per_token: float | None = None

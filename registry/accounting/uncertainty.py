@@ -235,28 +235,28 @@ def _with_the_teachers(errors: _Errors, teacher: Mapping[str, Score]) -> _Errors
         score = teacher.get(name)
         if score is not None and score.value > 0:
             relative = errors.of(score, teacher, name) / score.value
-            shared[name] = relative * _generator(f"teacher {name}").standard_normal(errors.draws)
+            shared[name] = relative * generator(f"teacher {name}").standard_normal(errors.draws)
     return replace(errors, shared=shared)
 
 
 def _draw(spot: Spot, errors: _Errors) -> _Drawn:
-    generator, axes = _generator(spot.point.key), errors.axes
+    stream, axes = generator(spot.point.key), errors.axes
     costs = np.array([cost_of(run, axes).value for run in spot.runs], np.float64)
     qualities = np.array([quality_of(run, axes).value for run in spot.runs], np.float64)
     workloads = [run.figures.workload for run in spot.runs]
-    cost, quality = resampled(np.stack([costs, qualities]), workloads, generator, errors.draws)
+    cost, quality = resampled(np.stack([costs, qualities]), workloads, stream, errors.draws)
     if axes.cost == ENERGY and (bounds := bounds_of(spot, axes)) is not None:
-        drawn_kwh = generator.uniform(bounds.lower_kwh, bounds.upper_kwh, errors.draws)
+        drawn_kwh = stream.uniform(bounds.lower_kwh, bounds.upper_kwh, errors.draws)
         cost = cost + drawn_kwh - (spot.cost or 0.0)
     for name in errors.weights:
-        quality = quality + _benchmark_noise(spot, name, errors, generator)
+        quality = quality + _benchmark_noise(spot, name, errors, stream)
     return _Drawn(cost, quality)
 
 
-def _benchmark_noise(spot: Spot, name: str, errors: _Errors, generator: np.random.Generator) -> Column:
+def _benchmark_noise(spot: Spot, name: str, errors: _Errors, stream: np.random.Generator) -> Column:
     """One benchmark's part in the quality's error, (draws,)."""
     found = [errors.of(run.scores.get(name), run.teacher_scores, name) for run in spot.runs]
-    own: Column = math.fsum(found) / len(found) * generator.standard_normal(errors.draws)
+    own: Column = math.fsum(found) / len(found) * stream.standard_normal(errors.draws)
     if errors.axes.quality not in (SUITE, WEIGHTED):
         return own  # a raw score, without a teacher under it
     teacher = [score.value for run in spot.runs if (score := run.teacher_scores.get(name))]
@@ -269,7 +269,7 @@ def _benchmark_noise(spot: Spot, name: str, errors: _Errors, generator: np.rando
     return moved
 
 
-def resampled(values: Column, workloads: Sequence[str], generator: np.random.Generator, draws: int) -> Column:
+def resampled(values: Column, workloads: Sequence[str], stream: np.random.Generator, draws: int) -> Column:
     """Means over replicates, then workloads, of resampled runs: (k, runs) → (k, draws), a run's values together."""
     groups: dict[str, list[int]] = {}
     for place, workload in enumerate(workloads):
@@ -277,7 +277,7 @@ def resampled(values: Column, workloads: Sequence[str], generator: np.random.Gen
     found = np.zeros((len(values), draws))
     for places in groups.values():
         size = len(places)
-        chosen = np.array(places)[generator.integers(0, size, (draws, size))]
+        chosen = np.array(places)[stream.integers(0, size, (draws, size))]
         widen = math.sqrt(size / (size - 1)) if size > 1 else 1.0
         mean = values[:, places].mean(axis=1, keepdims=True)
         found += (mean + widen * (values[:, chosen].mean(axis=2) - mean)) / len(groups)
@@ -330,6 +330,6 @@ def interval(drawn: Column) -> Interval | None:
     return Interval(lower=float(lower), upper=float(upper))
 
 
-def _generator(name: str) -> np.random.Generator:
+def generator(name: str) -> np.random.Generator:
     """Its own stream for each name, the same every time."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"))

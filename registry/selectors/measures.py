@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -34,6 +34,7 @@ class _Record(NamedTuple):
     status: str
     rank: int
     duration_s: float
+    idle_power_w: float | None
     energy_j: float | None
     evaluated_tokens: int | None
     tokens_nominal: bool
@@ -51,6 +52,7 @@ _COLUMNS = (
     "status",
     "rank",
     "duration_s",
+    "idle_power_w",
     "energy_j",
     "evaluated_tokens",
     "tokens_nominal",
@@ -67,6 +69,11 @@ class _Sums:
     lower_j: float | None
     upper_j: float | None
     bounded_j: float | None
+    lost_j: float | None
+    idle_j: float | None
+
+
+_TAKEN = tuple(column.name for column in fields(_Sums))
 
 
 def measures(study: Study, runs: Sequence[RunFigures]) -> list[RunMeasures]:
@@ -127,7 +134,7 @@ def _measures(
     rate, stated = _inference(study, run, records)
     return RunMeasures(
         figures=run,
-        **{name: _taken(name, own, parts) for name in ("seconds", "device_seconds", "lower_j", "upper_j", "bounded_j")},
+        **{name: _taken(name, own, parts) for name in _TAKEN},
         scores=scores.students.get(key, {}),
         teacher_scores=scores.teachers.get(key, {}),
         inference_j_per_token=rate,
@@ -137,7 +144,7 @@ def _measures(
 
 def _stated(production_energy_j: float | None) -> _Sums:
     """An artifact that somebody registered without records: its energy is known, its time and bounds are not."""
-    return _Sums(None, None, production_energy_j, production_energy_j, 0.0)
+    return _Sums(None, None, production_energy_j, production_energy_j, 0.0, 0.0, None)
 
 
 def _taken(name: str, own: dict[str, _Sums], made: dict[str, _Sums]) -> Taken:
@@ -156,6 +163,8 @@ def _sums(records: list[_Record]) -> _Sums:
         lower_j=_total([lower for lower, _, _ in bounds]),
         upper_j=_total([upper for _, upper, _ in bounds]),
         bounded_j=_total([bounded for _, _, bounded in bounds]),
+        lost_j=math.fsum(record.energy_j or 0.0 for record in records if record.status != "completed"),
+        idle_j=_total([None if r.idle_power_w is None else r.idle_power_w * r.duration_s for r in records]),
     )
 
 
