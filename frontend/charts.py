@@ -65,6 +65,7 @@ class AmortisationCurve:
     pipeline: str
     points: Sequence[tuple[int, float]]
     break_even: int | None = None
+    asymptote_j: float | None = None  # what is left when the teacher's part is shared by ever more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,23 @@ def amortisation_curves(curves: Sequence[AmortisationCurve]) -> go.Figure:
     for curve in curves:
         colour = PALETTE[order.index(curve.pipeline) % len(PALETTE)]
         figure.add_trace(_amortisation(curve, colour, unit, joules_per_unit))
+        if curve.asymptote_j is not None and curve.points:
+            figure.add_trace(_asymptote(curve, colour, unit, joules_per_unit))
     return figure
+
+
+def _asymptote(curve: AmortisationCurve, colour: str, unit: str, joules_per_unit: float) -> go.Scatter:
+    """A dotted line that the curve comes down to."""
+    level = (curve.asymptote_j or 0.0) / joules_per_unit
+    return go.Scatter(
+        name=escaped(f"{curve.label}, N → ∞"),
+        x=[curve.points[0][0], curve.points[-1][0]],
+        y=[level, level],
+        mode="lines",
+        line={"color": colour, "dash": "dot", "width": 1},
+        showlegend=False,
+        hovertemplate=f"{escaped(curve.label)}, N → ∞: %{{y:.4g}} {unit} a student<extra></extra>",
+    )
 
 
 def _amortisation(curve: AmortisationCurve, colour: str, unit: str, joules_per_unit: float) -> go.Scatter:

@@ -10,8 +10,10 @@ from frontend.charts import (
     DIMMED,
     LABEL_PLACES,
     LINE,
+    LOST_COLOUR,
     PALETTE,
     PIPELINE_NAMES,
+    STAGE_ORDER,
     SYMBOLS,
     blank_figure,
     energy_unit,
@@ -174,3 +176,45 @@ def _hover(spot: Spot, sure: Sureness | None, unit: str, scale: float) -> str:
         lines.append(f"Partial: {escaped(', '.join(spot.missing))} missing")
     lines += ["Simulated"] if point.simulated else []
     return "<br>".join(lines)
+
+
+LOST_PATTERN = {"shape": "/", "size": 6}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitBar:
+    """One configuration's energy by stage, lost attempts apart; joules, or shares of its total where `shares`."""
+
+    label: str
+    parts: Mapping[str, float | None]
+    lost: float | None
+
+
+def split_chart(bars: Sequence[SplitBar], *, shares: bool = False) -> go.Figure:
+    """Stacked bars by stage in energy, or in percent; what failed or died is a part of its own, in its own colour."""
+    totals = [sum(value for value in (*bar.parts.values(), bar.lost) if value is not None) for bar in bars]
+    unit, per_unit = ("%", 0.01) if shares else energy_unit(totals)
+    figure = blank_figure("", "Share of the energy (%)" if shares else f"Energy ({unit})")
+    kinds = list(dict.fromkeys(kind for bar in bars for kind in bar.parts))
+    kinds.sort(key=lambda kind: STAGE_ORDER.index(kind) if kind in STAGE_ORDER else len(STAGE_ORDER))
+    colours = [colour for colour in PALETTE if colour != LOST_COLOUR]
+    places = list(range(len(bars)))
+
+    def layer(name: str, values: Sequence[float | None], marker: Mapping[str, Any]) -> go.Bar:
+        scaled = [
+            None if value is None else value / (total if shares and total else 1.0) / per_unit
+            for value, total in zip(values, totals, strict=True)
+        ]
+        labels = [f"{escaped(bar.label)}<br>{name}: " for bar in bars]
+        template = f"%{{hovertext}}%{{y:.4g}} {unit}<extra></extra>"
+        return go.Bar(name=name, x=places, y=scaled, marker=marker, hovertext=labels, hovertemplate=template)
+
+    for place, kind in enumerate(kinds):
+        marker: dict[str, Any] = {"color": colours[place % len(colours)]}
+        figure.add_trace(layer(in_words(kind), [bar.parts.get(kind) for bar in bars], marker))
+    if any(bar.lost for bar in bars):
+        marker = {"color": LOST_COLOUR, "pattern": LOST_PATTERN}
+        figure.add_trace(layer("Attempts that failed or died", [bar.lost for bar in bars], marker))
+    figure.update_xaxes(tickvals=places, ticktext=[escaped(bar.label) for bar in bars], tickangle=-35)
+    figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
+    return figure

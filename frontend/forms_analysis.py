@@ -26,6 +26,7 @@ COLOURS = [
     (TEACHER, _("teacher")),
 ]
 UNITS = [("student", _("student trained")), ("1000_tokens", _("1,000 tokens trained")), ("q_point", _("0.01 of Q"))]
+BARS = [("", _("kWh")), ("percent", _("percent")), ("net", _("kWh net of idle"))]
 LABELS: dict[str, tuple[Any, Any]] = {
     "price_kwh": (_("Price per kWh"), ""),
     "price_hour": (_("Price per device-hour"), _("Of a GPU, or of the host where there is none")),
@@ -44,6 +45,7 @@ class AnalysisForm(ViewForm):
     cost = forms.ChoiceField(label=_("Minimise"), choices=COSTS, required=False)
     quality = forms.ChoiceField(label=_("Maximise"), required=False)
     colour = forms.ChoiceField(label=_("Colour by"), choices=COLOURS, required=False)
+    bars = forms.ChoiceField(label=_("Stages in"), choices=BARS, required=False)
     unit = forms.ChoiceField(label=_("CO2e per"), choices=UNITS, required=False)
 
     def __init__(self, *args: Any, suite: Sequence[str], **kwargs: Any) -> None:
@@ -82,7 +84,10 @@ class AnalysisForm(ViewForm):
     @property
     def assumptions(self) -> Values:
         """The view form's, with everything as `assumed`."""
-        return super().assumptions | {"assumed": self.assumed, "colour": self.cleaned_data.get("colour") or ""}
+        return super().assumptions | {
+            "assumed": self.assumed,
+            **{n: self.cleaned_data.get(n) or "" for n in ("colour", "bars")},
+        }
 
 
 def _number(label: Any, text: Any, least: float, greatest: float) -> forms.FloatField:

@@ -1,12 +1,16 @@
 """The charts of a study's page, as JSON for the browser."""
 
 import json
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from frontend.charts import AmortisationCurve, Bar, amortisation_curves, frontier_chart, stage_breakdown
+from frontend.charts_study import SplitBar
 from registry.accounting.breakeven import amortised_series
 from registry.accounting.figures import TEACHER
-from registry.accounting.frontier import Point
+from registry.accounting.frontier import Placement, Point
+from registry.accounting.split import Part
 from registry.accounting.stages import KD, SYNTHETIC_SFT
 from registry.selectors.studies import BreakEven, StudyFrontier
 
@@ -35,6 +39,20 @@ def as_json(figure: Any) -> dict[str, Any]:
     return plain
 
 
+def split_bars(
+    placements: Iterable[Placement], splits: Mapping[str, Mapping[str, Part]], *, net: bool
+) -> list[SplitBar]:
+    """One bar for each point: what was useful by stage, or what is left net of idle, and what lost attempts burnt."""
+    return [_split_bar(p.point, splits[p.point.key], net=net) for p in placements if splits.get(p.point.key)]
+
+
+def _split_bar(point: Point, parts: Mapping[str, Part], *, net: bool) -> SplitBar:
+    stages = STAGE_OF_ROLE | {"teacher": TEACHER_STAGE.get(point.pipeline, "teacher")}
+    kept = {stages.get(role, role): part.net_j if net else part.useful_j for role, part in parts.items()}
+    lost = None if net else math.fsum(part.lost_j or 0.0 for part in parts.values())
+    return SplitBar(label=label(point), parts=kept, lost=lost)
+
+
 def label(point: Point) -> str:
     """Pipeline and student, as under a bar."""
     return f"{SHORT.get(point.pipeline, point.pipeline)} {point.student}"
@@ -59,7 +77,13 @@ def _distilled(pair: BreakEven, last: int) -> AmortisationCurve:
     point, teacher_j = pair.distilled, pair.teacher_j or 0.0
     rest_j = sum(energy for role, energy in point.by_role_j.items() if role != TEACHER and energy is not None)
     series = amortised_series(teacher_j, rest_j, range(1, last + 1))
-    return AmortisationCurve(label=label(point), pipeline=point.pipeline, points=series, break_even=pair.result.count)
+    return AmortisationCurve(
+        label=label(point),
+        pipeline=point.pipeline,
+        points=series,
+        break_even=pair.result.count,
+        asymptote_j=rest_j,
+    )
 
 
 def _flat(baseline: Point, last: int) -> AmortisationCurve:

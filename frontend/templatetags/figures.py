@@ -1,6 +1,7 @@
 """How figures are written for people: the unit beside the number, and "not measured" where there is none."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -215,6 +216,14 @@ def _listed(part: Any) -> str:
 def get(mapping: Mapping[str, Any], key: str) -> Any:
     """The value under a key that a template holds in a variable."""
     return mapping.get(key)
+
+
+@register.filter
+def summed(parts: Mapping[str, Any] | None, name: str) -> float | None:
+    """The sum of one figure over parts by role; `None` as soon as one is, or without any."""
+    values = [getattr(part, name) for part in (parts or {}).values()]
+    known = [value for value in values if value is not None]
+    return math.fsum(known) if known and len(known) == len(values) else None
 
 
 @register.filter

@@ -11,9 +11,9 @@ from django.views.decorators.http import require_safe
 
 from frontend import study_charts
 from frontend.charts import energy_unit
-from frontend.charts_study import cost_unit, outlook_chart, quality_title
+from frontend.charts_study import cost_unit, outlook_chart, quality_title, split_chart
 from frontend.forms import KINDS
-from frontend.forms_analysis import AnalysisForm
+from frontend.forms_analysis import UNITS, AnalysisForm
 from frontend.views import studies_large
 from frontend.views.paging import page_of
 from registry.accounting.axes import TITLES
@@ -21,10 +21,15 @@ from registry.accounting.carbon import co2e_kg
 from registry.accounting.figures import FULL, TEACHER, RunFigures
 from registry.accounting.frontier import Placement
 from registry.accounting.outlook import Spot
+from registry.accounting.sci import Intensity
 from registry.accounting.uncertainty import Bounds, Sureness
 from registry.models import Study
 from registry.selectors import factors, home, large, outlook, runs, studies
 from registry.selectors.measures import TooManyRuns
+
+# What a download holds of the axes beside the points in energy.
+ON_AXES = ("cost", "cost_sd", "quality", "on_frontier", "dominated_by", "probability", "verdict", "cost_excess")
+COUNTS = (1, 2, 5, 10, 30, 100, 1000)  # students, in the table of the amortisation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,7 @@ class PointRow:
     sure: Sureness | None
     bounds: Bounds | None
     co2e_kg: float | None
+    sci: Intensity | None
     group: str  # what it is coloured by, where that is not its pipeline
 
 
@@ -68,9 +74,9 @@ def points_json(request: HttpRequest, slug: str) -> HttpResponse:
     study, form, view = _points(request, slug)
     if view is None:
         return JsonResponse({"errors": form.errors}, status=400)
-    assumptions = {"scope": view.scope, "n": view.n, "hardware": form.assumptions["hardware"]}
+    assumptions = {"scope": view.scope, "n": view.n, **_axes(form), "hardware": form.assumptions["hardware"]}
     assumptions |= {"simulated": view.simulated, "left_out_runs": view.left_out}
-    response = JsonResponse({"study": study.slug, **assumptions, "points": studies.rows(view)})
+    response = JsonResponse({"study": study.slug, **assumptions, "points": _exported(request, study, form, view)})
     return _as_file(response, f"{study.slug}-{view.scope}.json")
 
 
@@ -81,8 +87,26 @@ def points_csv(request: HttpRequest, slug: str) -> HttpResponse:
     if view is None:
         return JsonResponse({"errors": form.errors}, status=400)
     response = HttpResponse(content_type="text/csv; charset=utf-8")
-    write_csv(response, studies.rows(view))
+    write_csv(response, _exported(request, study, form, view))
     return _as_file(response, f"{study.slug}-{view.scope}.csv")
+
+
+def _axes(form: AnalysisForm) -> dict[str, str]:
+    axes = form.assumptions["assumed"].axes
+    return {"cost": axes.cost, "quality": axes.quality}
+
+
+def _exported(
+    request: HttpRequest, study: Study, form: AnalysisForm, view: studies.StudyFrontier
+) -> list[dict[str, Any]]:
+    """The points in energy, with where they stand on the axes that were asked for."""
+    plain = studies.rows(view)
+    try:
+        seen = outlook.of_study(study, studies.figures(study, request.user), form.assumptions["assumed"])
+    except TooManyRuns:
+        return plain
+    on_axes = {row["key"]: row for row in outlook.rows(seen)}
+    return [row | {name: on_axes[row["key"]][name] for name in ON_AXES} for row in plain]
 
 
 def write_csv(target: Any, rows: list[dict[str, Any]]) -> None:
@@ -136,6 +160,7 @@ def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: A
         form.add_error("cost", str(error))
         return {"view": None}
     view = _frontier(study, figures, asked)
+    splits = outlook.splits(seen)
     colours = outlook.fingerprints(seen, asked["colour"]) if asked["colour"] else {}
     full = _frontier(study, figures, {**asked, "scope": FULL, "n": 1})
     pairs = studies.break_evens(full)
@@ -149,10 +174,16 @@ def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: A
         "cost_title": TITLES[seen.seen.axes.cost],
         "quality_title": quality_title(seen.seen),
         "break_evens": pairs,
+        "paybacks": outlook.paybacks(seen, pairs),
+        "amortised": _amortised(pairs),
+        "substitutes": [(row, row.days(asked["assumed"].tokens_per_day)) for row in outlook.substitutes(seen)],
+        "splits": splits,
         "rates": runs.stage_rates(study, request.user, simulated=view.simulated),
         "burnt_co2e_kg": _co2e(view.burnt.energy_j, asked),
-        "charts": _charts(view, seen, pairs, colours),
+        "charts": _charts(view, seen, pairs, colours) | _stages(view, splits, asked["bars"]),
         "roles": _roles(view),
+        "counts": COUNTS,
+        "unit_name": dict(UNITS)[asked["assumed"].functional_unit],
         "apart": studies.distinctions(view),
         "unit": energy_unit([placement.point.energy_j for placement in view.placements])[0],
         "frontier_title": _(
@@ -182,11 +213,29 @@ def _charts(
 ) -> dict[str, Any]:
     """The charts of the page by name; the frontier over the axes that were asked for."""
     charts = study_charts.of(view, pairs)
-    charts.pop("frontier", None)
+    charts = {"amortisation": charts["amortisation"]} if "amortisation" in charts else {}
     if any(spot.cost is not None and spot.quality is not None for spot in seen.seen.spots):
         figure = outlook_chart(seen.seen, seen.noise, seen.bounds, colours=colours or None)
         charts["frontier"] = study_charts.as_json(figure)
     return charts
+
+
+def _stages(view: studies.StudyFrontier, splits: Any, bars: str) -> dict[str, Any]:
+    """The breakdown's chart, in energy, in percent or net of idle; none where there is nothing to draw."""
+    drawn = study_charts.split_bars(view.placements, splits, net=bars == "net")
+    if not drawn:
+        return {}
+    return {"stages": study_charts.as_json(split_chart(drawn, shares=bars == "percent"))}
+
+
+def _amortised(pairs: tuple[studies.BreakEven, ...]) -> list[tuple[Any, list[float | None]]]:
+    """Each distilled point with its energy per student at the counts of the table."""
+    found = []
+    for point, teacher_j in {pair.distilled.key: (pair.distilled, pair.teacher_j) for pair in pairs}.values():
+        known = point.energy_j is not None and teacher_j is not None
+        rest_j = (point.energy_j or 0.0) - (teacher_j or 0.0)
+        found.append((point, [rest_j + (teacher_j or 0.0) / n if known else None for n in COUNTS] + [rest_j]))
+    return found
 
 
 def _rows(
@@ -194,6 +243,7 @@ def _rows(
 ) -> list[PointRow]:
     """The complete points, cheapest first on the chosen axis."""
     placements = {placement.point.key: placement for placement in view.placements}
+    intensities = outlook.intensities(seen)
     return [
         PointRow(
             placement=placements[spot.point.key],
@@ -201,6 +251,7 @@ def _rows(
             sure=seen.noise.of.get(spot.point.key),
             bounds=seen.bounds.get(spot.point.key),
             co2e_kg=_co2e(spot.point.energy_j, asked),
+            sci=intensities.get(spot.point.key),
             group=colours.get(spot.point.key, ""),
         )
         for spot in seen.seen.standing

@@ -64,7 +64,7 @@ def _drawn(runs: Sequence[RunMeasures], name: str) -> Column | None:
         return None
     stream = generator(f"{name} {runs[0].figures.configuration}")
     workloads = [run.figures.workload for run in runs]
-    found = resampled(np.array([energies], np.float64), workloads, stream, DRAWS)[0]
+    found: Column = resampled(np.array([energies], np.float64), workloads, stream, DRAWS)[0]
     lower = [run.lower_j.own.get(STUDENT) for run in runs]
     upper = [run.upper_j.own.get(STUDENT) for run in runs]
     width = [(low, high) for low, high in zip(lower, upper, strict=True) if low is not None and high is not None]
@@ -85,7 +85,8 @@ def _teacher(runs: Sequence[RunMeasures]) -> Column | None:
         parts = [charged(r.figures, getattr(r, name), "bounds", FULL).by_role.get(TEACHER) for r in runs]
         sides.append(mean_over([r.figures for r in runs], parts))
     least, most = (middle if side is None else side for side in sides)
-    return generator(f"teacher of {runs[0].figures.configuration}").uniform(least, most, DRAWS)
+    drawn: Column = generator(f"teacher of {runs[0].figures.configuration}").uniform(least, most, DRAWS)
+    return drawn
 
 
 @dataclass(frozen=True, kw_only=True)

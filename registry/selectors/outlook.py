@@ -1,5 +1,6 @@
 """A study as its reader looks at it: any axes, how sure each place is, and whether the runs compare at all."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +8,18 @@ from typing import Any
 from registry.accounting.assumptions import Assumptions
 from registry.accounting.axes import ENERGY, SUITE
 from registry.accounting.comparability import DATASET, HARDWARE, SOFTWARE, TEACHER, Mix, fingerprint, mixes
+from registry.accounting.figures import TEACHER as TEACHER_ROLE
 from registry.accounting.figures import RunFigures
+from registry.accounting.frontier import Point
 from registry.accounting.measures import RunMeasures
 from registry.accounting.outlook import Outlook, Spot, outlook
+from registry.accounting.payback import CountInterval, Substitution, count_interval, substitutions
+from registry.accounting.sci import Intensity, sci
+from registry.accounting.split import Part, split
 from registry.accounting.uncertainty import Bounds, Noise, bounds_of, noise
 from registry.models import Run, Study
 from registry.selectors.measures import MOST_RUNS, measures
-from registry.selectors.studies import shows_simulated
+from registry.selectors.studies import BreakEven, shows_simulated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,3 +139,54 @@ def _row(spot: Spot, view: StudyOutlook) -> dict[str, Any]:
         "missing": list(spot.missing),
         "run_ids": list(spot.point.run_ids),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payback:
+    """A break-even by reuse with the interval that replicates and bounds give N*, and what N = ∞ would leave.
+
+    `floor_j` is the energy per student when infinitely many share the teacher's work.
+    """
+
+    pair: BreakEven
+    interval: CountInterval | None
+    floor_j: float | None
+
+
+def paybacks(view: StudyOutlook, pairs: Sequence[BreakEven]) -> list[Payback]:
+    """The pairs of `studies.break_evens` with their intervals."""
+    by_run = {run.figures.run_id: run for run in view.runs}
+
+    def runs_of(point: Point) -> list[RunMeasures]:
+        return [by_run[key] for key in point.run_ids if key in by_run]
+
+    return [
+        Payback(
+            pair=pair,
+            interval=None if view.unread else count_interval(runs_of(pair.distilled), runs_of(pair.baseline)),
+            floor_j=_without_teacher(pair.distilled),
+        )
+        for pair in pairs
+    ]
+
+
+def _without_teacher(point: Point) -> float | None:
+    parts = [energy for role, energy in point.by_role_j.items() if role != TEACHER_ROLE]
+    known = [energy for energy in parts if energy is not None]
+    return math.fsum(known) if len(known) == len(parts) else None
+
+
+def substitutes(view: StudyOutlook) -> tuple[Substitution, ...]:
+    """T* of every student in the place of a larger baseline, under the reader's tolerance; none given is zero."""
+    return substitutions(view.seen.standing, tolerance=view.assumed.tolerance or 0.0)
+
+
+def splits(view: StudyOutlook) -> dict[str, Mapping[str, Part]]:
+    """By point, its energy by role with what was lost and what the hosts would have drawn at rest."""
+    return {spot.point.key: split(spot, view.assumed.axes) for spot in view.seen.spots}
+
+
+def intensities(view: StudyOutlook) -> dict[str, Intensity]:
+    """By point, its SCI; empty without a grid factor."""
+    found = {s.point.key: sci(s, view.assumed.axes, view.assumed.functional_unit) for s in view.seen.spots}
+    return {key: intensity for key, intensity in found.items() if intensity is not None}

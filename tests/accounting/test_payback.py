@@ -1,4 +1,4 @@
-"""N* with its interval, T* for substitutes, SCI, and where the energy went; over the paper's tables and made-up runs."""
+"""N* with its interval, T* for substitutes, SCI, and where the energy went."""
 
 from dataclasses import replace
 

@@ -132,3 +132,41 @@ def test_a_plain_form_asks_for_other_axes_and_the_address_holds_them(published, 
 @pytest.mark.parametrize(("query", "words"), [({"cost": "co2e"}, "needs a grid"), ({"cost": "time"}, "wall time of")])
 def test_an_axis_that_cannot_be_had_says_what_it_lacks(published, db, client, query, words):
     assert words in page(client, **query).content.decode()
+
+
+def test_its_break_even_table_has_no_interval_without_replicates_and_the_amortised_energies_beside_it(
+    published, db, client
+):
+    answer = page(client)
+    assert {row.interval for row in answer.context["paybacks"]} == {None}
+    amortised = {(p.pipeline, p.student): energies for p, energies in answer.context["amortised"]}
+    kd_7b = amortised["kd", "7B"]
+    assert [energy / 3.6e6 for energy in kd_7b] == pytest.approx(
+        [28.4, 22.9, 19.6, 18.5, 17.4 + 11 / 30, 17.51, 17.411, 17.4]
+    )
+
+
+def test_no_student_of_it_is_a_substitute_until_the_reader_tolerates_a_fifth_of_q(published, db, client):
+    strict = page(client).context["substitutes"]
+    assert {row.against_large.verdict for row, _ in strict} == {"no_substitute"}
+    tolerant = page(client, tolerance="0.2", tokens_per_day="1e6")
+    days = {
+        (r.small.point.pipeline, r.small.point.student, r.large.point.student): d
+        for r, d in tolerant.context["substitutes"]
+    }
+    assert days["kd", "1B", "7B"] == pytest.approx(86.9, rel=0.001)
+    assert "No substitute" in page(client).content.decode()
+
+
+def test_co2e_is_per_the_unit_that_is_chosen_and_says_that_it_is_a_lower_bound(published, db, client):
+    answer = page(client, intensity="0.5", unit="1000_tokens")
+    assert points(answer)["sft", "1B"].sci.kg == pytest.approx(7.0 * 0.5 / 30_000)
+    assert "operational only here, a lower bound" in answer.content.decode()
+    unknown = page(client, intensity="0.5", embodied="0.03")
+    assert points(unknown)["sft", "1B"].sci.missing == ("device-hours",)
+
+
+def test_the_download_holds_the_axes_of_the_page(published, db, client):
+    rows = client.get(f"{ADDRESS}points.json", {"quality": "gsm8k", "error": "1"}).json()["points"]
+    row = next(row for row in rows if (row["pipeline"], row["student"]) == ("kd", "7B"))
+    assert (row["quality"], row["verdict"]) == (76, "not_decided")
