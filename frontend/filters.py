@@ -3,11 +3,13 @@
 from typing import Any
 
 import django_filters as filters
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
+from frontend.views.paging import PAGE
 from registry.accounting.stages import PIPELINES
 from registry.models import Origin, Run, Study
+from registry.selectors.words import runs_matching
 
 
 class RunFilter(filters.FilterSet):  # type: ignore[misc]  # the package has no types
@@ -34,12 +36,5 @@ class RunFilter(filters.FilterSet):  # type: ignore[misc]  # the package has no 
         self.filters["study"].queryset = studies
 
     def containing(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
-        """Runs with `value` somewhere in what names them."""
-        return rows.filter(_anywhere(value, "student", "student_size", "teacher", "workload", "external_id"))
-
-
-def _anywhere(value: str, *columns: str) -> Q:
-    wanted = Q()
-    for column in columns:
-        wanted |= Q(**{f"{column}__icontains": value})
-    return wanted
+        """Runs with words that begin as those of `value` in what names them."""
+        return runs_matching(rows, value, below=self.data.get("before", ""), page=PAGE)

@@ -7,8 +7,10 @@ import django_filters as filters
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
+from registry.api.pagination import MAX_LIMIT
 from registry.models import Artifact, EvaluationScore, Factor, Origin, Run, Stage, Study
 from registry.selectors.artifact_search import matching
+from registry.selectors.words import beginning, runs_matching, words_of
 
 
 class MomentField(filters.fields.IsoDateTimeField):
@@ -52,12 +54,22 @@ class RunFilter(filters.FilterSet):
     teacher = filters.CharFilter()
     workload = filters.CharFilter()
     external_id = filters.CharFilter(help_text="The uploader's own name for the run.")
+    search = filters.CharFilter(
+        method="containing",
+        help_text="Words, or how they begin, of pipeline, student, teacher, workload or the uploader's own name.",
+    )
     created_after = MomentFilter(field_name="created_at", lookup_expr="gte")
     created_before = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = Run
         fields: list[str] = []
+
+    def containing(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
+        """Rows with words that begin as those of `value`."""
+        if self.data.get("before"):  # walked from the old end, where no window helps
+            return rows.filter(words=beginning(words_of(value))) if words_of(value) else rows.none()
+        return runs_matching(rows, value, below=self.data.get("after", ""), page=MAX_LIMIT)
 
 
 class _OfRun(filters.FilterSet):

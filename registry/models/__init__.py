@@ -1,9 +1,9 @@
 """Tables. Everything here is read through selectors and written through services."""
 
 from registry.models.accounts import ApiToken, User
-from registry.models.artifacts import SEARCHED, Artifact, ArtifactAlias, ArtifactUse, RowSet, Words
+from registry.models.artifacts import SEARCHED, Artifact, ArtifactAlias, ArtifactUse, RowSet
 from registry.models.audit import AuditEvent, IdempotencyKey
-from registry.models.base import Origin
+from registry.models.base import Origin, Words
 from registry.models.hosts import Factor, HostProfile
 from registry.models.projects import Membership, Project, Study, StudyChange
 from registry.models.runs import Attempt, Job, Run, RunSummary

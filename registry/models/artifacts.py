@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Self
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
-from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 
-from registry.models.base import Origin, Owned, OwnedQuerySet
+from registry.models.base import Origin, Owned, OwnedQuerySet, Words
 from registry.models.runs import Job, Run
 
 if TYPE_CHECKING:
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
 
 
 SEARCHED = ("name", "kind", "teacher", "dataset", "licence")
-
-
-class Words(models.Func):
-    """The words of several text columns as a search vector: ids fall apart at slashes, dots and dashes."""
-
-    template = "to_tsvector('simple', regexp_replace(%(expressions)s, '[[:punct:][:space:]]+', ' ', 'g'))"
-    arg_joiner = " || ' ' || "
-    output_field = SearchVectorField()
 
 
 class RowSet(models.Model):

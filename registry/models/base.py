@@ -3,6 +3,7 @@
 import uuid
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import Q
 from uuid6 import uuid7
@@ -47,6 +48,14 @@ class Owned(models.Model):
 
     class Meta:
         abstract = True
+
+
+class Words(models.Func):
+    """The words of several text columns as a search vector: ids fall apart at slashes, dots and dashes."""
+
+    template = "to_tsvector('simple', regexp_replace(%(expressions)s, '[[:punct:][:space:]]+', ' ', 'g'))"
+    arg_joiner = " || ' ' || "
+    output_field = SearchVectorField()
 
 
 class Origin(models.TextChoices):

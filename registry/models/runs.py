@@ -5,11 +5,13 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.urls import reverse
 
 from registry.accounting.stages import TEACHER_REFERENCE
-from registry.models.base import Origin, Owned, OwnedQuerySet, new_key
+from registry.models.base import Origin, Owned, OwnedQuerySet, Words, new_key
 from registry.models.projects import Study
 
 
@@ -83,6 +85,13 @@ class Run(Owned):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
+    # Stored, as a search looks at the newest thousands of rows before it asks the index.
+    words = models.GeneratedField(
+        expression=Words("pipeline", "student", "student_size", "teacher", "workload", "external_id"),
+        output_field=SearchVectorField(),
+        db_persist=True,
+    )
+
     objects = RunQuerySet.as_manager()  # type: ignore[misc]  # narrows the parent's
 
     class Meta:
@@ -90,6 +99,7 @@ class Run(Owned):
         indexes = [
             models.Index(fields=["study", "status"]),
             models.Index(fields=["project", "-id"]),
+            GinIndex(fields=["words"], name="run_words"),
             models.Index(fields=["study", "-id"], name="run_by_study"),
             # Holds all that the frontier of a large study needs of a run: the rows themselves are wide.
             models.Index(

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.contrib.postgres.search import SearchQuery
 from django.db.models import F, Func, OuterRef, Q, QuerySet, Subquery
 
 from registry.models import SEARCHED, Artifact, ArtifactUse, Run, Words
 from registry.selectors.figures import Reader
+from registry.selectors.words import beginning, words_of
 
 PAGE = 50
 FACET_VALUES = 8
@@ -37,7 +37,6 @@ SORTS: dict[str, tuple[str | None, bool]] = {
     "size": ("bytes", True),
     "name": ("name", False),
 }
-_WORD = re.compile(r"[^\W_]+")
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -78,11 +77,10 @@ def matching(rows: QuerySet[Artifact], text: str) -> QuerySet[Artifact]:
 
     Eight hex digits or more may also begin a fingerprint.
     """
-    words = _WORD.findall(text.replace("\x00", " "))[:20]
+    words = words_of(text)
     if not words:
         return rows.none() if text.strip() else rows
-    query = SearchQuery(" & ".join(f"{word[:100]}:*" for word in words), config="simple", search_type="raw")
-    wanted = Q(words=query)
+    wanted = Q(words=beginning(words))
     if len(words) == 1 and _FINGERPRINT.fullmatch(words[0].lower()):
         wanted |= Q(fingerprint__startswith=words[0].lower())
     return rows.alias(words=Words(*SEARCHED)).filter(wanted)

@@ -33,7 +33,7 @@ def figures_by_study(studies: Iterable[Study], user: Reader) -> dict[UUID, list[
         .filter(study__in=list(studies))
         .students()
         .select_related("summary")
-        .defer("spec", "environment")
+        .only(*COLUMNS)
         .order_by("id")
     )
     of_run = figures_of(runs, user)

@@ -91,7 +91,7 @@ class RunDetail:
 def visible(user: Reader) -> QuerySet[Run]:
     """Runs `user` may see, newest first, with study and summary; without the heavy columns a list never shows."""
     runs: QuerySet[Run] = Run.objects.visible_to(user)
-    return runs.select_related("study", "summary", "submitted_by").defer("spec", "environment").order_by("-id")
+    return runs.select_related("study", "summary", "submitted_by").defer("spec", "environment", "words").order_by("-id")
 
 
 def rows(runs: Iterable[Run], user: Reader) -> list[RunRow]:

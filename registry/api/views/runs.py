@@ -67,7 +67,7 @@ class RunsView(Endpoint):
     def get(self, request: Request) -> Response:
         """Runs, newest first, each with what its records add up to."""
         rows = access.visible(request, Run).select_related("project", "study", "summary")
-        return self.listed(rows.defer("spec", "environment"))
+        return self.listed(rows.defer("spec", "environment", "words"))
 
     @extend_schema(
         operation_id="submit_run",

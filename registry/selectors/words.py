@@ -1,0 +1,52 @@
+"""Searching by words and how they begin, over stored or indexed search vectors."""
+
+import re
+from uuid import UUID
+
+from django.contrib.postgres.search import SearchQuery
+from django.db.models import QuerySet
+
+from registry.models import Run
+
+_WORD = re.compile(r"[^\W_]+")
+RECENT, MOST = 2_000, 1_000_000
+
+
+def words_of(text: str) -> list[str]:
+    """The words of what somebody typed, twenty at most."""
+    return [word[:100] for word in _WORD.findall(text.replace("\x00", " "))[:20]]
+
+
+def beginning(words: list[str]) -> SearchQuery:
+    """Vectors that have, for each of these, a word that begins so."""
+    return SearchQuery(" & ".join(f"{word}:*" for word in words), config="simple", search_type="raw")
+
+
+def runs_matching(rows: QuerySet[Run], text: str, *, below: str, page: int) -> QuerySet[Run]:
+    """Runs whose pipeline, student, teacher, workload or own name has words that begin as those of `text`.
+
+    `below` is the key that the page begins under, `page` how many rows it has. Where the newest two thousand runs fill
+    it, nothing older is looked at (the answer is good for that page alone); otherwise the index says which runs match
+    at all. Either alone would sometimes read a million rows.
+    """
+    words = words_of(text)
+    if not words:
+        return rows.none() if text.strip() else rows
+    query = beginning(words)
+    key = _key(below)
+    newest = (rows if key is None else rows.filter(pk__lt=key)).order_by("-pk").values_list("pk", flat=True)
+    window = list(newest[:RECENT])
+    found = rows.filter(words=query)
+    if len(window) == RECENT:
+        here = found.filter(pk__range=(window[-1], window[0]))
+        if len(here.order_by("-pk").values_list("pk")[: page + 1]) > page:
+            return here
+    # The limit keeps the planner from walking along the keys.
+    return rows.filter(pk__in=Run.objects.filter(words=query).order_by().values("pk")[:MOST])
+
+
+def _key(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
