@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stagemeter.client import Client
+    from stagemeter.decorator import metered
     from stagemeter.errors import (
         ClientError,
         MeterError,
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
         StagemeterError,
         Unreachable,
     )
-    from stagemeter.meter import Meter
+    from stagemeter.meter import Meter, current
     from stagemeter.records import StageRecord, total_energy
     from stagemeter.session import Session
+    from stagemeter.spool import keep_run
 
     __version__: str
 
@@ -40,6 +42,9 @@ __all__ = [
     "StageRecord",
     "StagemeterError",
     "Unreachable",
+    "current",
+    "keep_run",
+    "metered",
     "total_energy",
 ]
 
@@ -47,6 +52,9 @@ __all__ = [
 _HOME = {
     "Client": "client",
     "Meter": "meter",
+    "current": "meter",
+    "keep_run": "spool",
+    "metered": "decorator",
     "Session": "session",
     "StageRecord": "records",
     "total_energy": "records",

@@ -1,4 +1,4 @@
-"""The command line: meter a command, upload records, look things up."""
+"""The command line: meter a command, upload and import measurements, look things up."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stagemeter.completion import SHELLS
 from stagemeter.errors import ClientError, RecordError, Refused, StagemeterError, Unreachable
 from stagemeter.records import TOKEN_KINDS, StageRecord, total_energy
 
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from stagemeter.baseline import Baseline
     from stagemeter.client import Client
 
+# What a scheduler ends or warns a job with.
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 OK, FOUND_FAULTS, USAGE, NOT_METERED, REFUSED, UNREACHABLE = range(6)
 EXIT_CODES = """exit codes:
   0  done
-  1  a check failed, metering above all (doctor), or some records were refused (upload)
+  1  a check failed, metering above all (doctor), some records were refused (upload), a file is not booked because
+     something is still to be said or a row is refused (import), or records still wait (status)
   2  the command line or an input file is wrong
   3  metering could not begin, or a record could not be kept
   4  the server refused
@@ -33,6 +37,7 @@ EXIT_CODES = """exit codes:
 environment:
   STAGEMETER_URL, STAGEMETER_TOKEN   the server and your token there
   STAGEMETER_SPOOL                   where records wait, default ~/.local/state/stagemeter/spool
+  STAGEMETER_RUN                     the run that meters belong to which name none
 """
 
 
@@ -85,12 +90,40 @@ def parser() -> argparse.ArgumentParser:
     upload.add_argument("files", nargs="*", default=["spool"], help="JSON or JSONL files, or the word spool (default)")
     upload.add_argument("--study", help="slug of the study they belong to")
     upload.add_argument("--project", help="slug of the project, where the study does not say it")
+    upload.add_argument("--keep-trying", action="store_true", help="ask on until the server has it all, for days")
     _server(upload).set_defaults(command=upload_command)
+
+    status = commands.add_parser("status", help="say what waits here, how the server does, and where a run stands")
+    status.add_argument("run", nargs="?", help="your own name for a run, or its id")
+    _server(status).set_defaults(command=status_command)
+
+    taken = commands.add_parser(
+        "import",
+        help="book another tool's file (CodeCarbon, Zeus, MLflow, lm-eval, …) or run folder",
+        epilog=EXIT_CODES,
+        formatter_class=described,
+    )
+    taken.add_argument("files", nargs="+", type=Path, help="files, or folders, which are sent as archives")
+    taken.add_argument("--study", required=True, help="slug of the study")
+    taken.add_argument("--dry-run", action="store_true", help="say what would be booked, and keep nothing")
+    taken.add_argument("--answers", type=Path, help="a JSON file of what they do not say, as the REST layer takes it")
+    for option, shape, text in (
+        ("--run", "FIELD=VALUE", "of its runs, such as pipeline=kd; NAME:FIELD=VALUE of one"),
+        ("--kind", "KIND", "of its stages, such as student_training; PATTERN=KIND of some; leave_out"),
+        ("--say", "QUESTION=ANSWER", "such as zone=+02:00"),
+        ("--score", "BENCHMARK", "to take, where the file holds more than scores"),
+    ):
+        taken.add_argument(option, action="append", default=[], metavar=shape, help=text)
+    taken.add_argument("--keep-names", action="store_true", help="keep host names, user names and home folders")
+    _server(taken).set_defaults(command=import_command)
+
+    shell = commands.add_parser("completion", help="print the completion of a shell, to be sourced")
+    shell.add_argument("shell", choices=SHELLS)
+    shell.set_defaults(command=completion_command)
 
     doctor = commands.add_parser(
         "doctor", help="say whether this host can be metered", epilog=EXIT_CODES, formatter_class=described
     )
-    doctor.add_argument("--json", action="store_true")
     _prerun(doctor, seconds=3.0, burn_in=1.5).set_defaults(command=doctor_command)
 
     prerun = commands.add_parser("prerun", help="take this host's idle power, for net energy, and check its sensors")
@@ -109,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
             asked.add_argument("--regenerate-reason", help="why an artifact that exists shall be made again")
     for added in commands.choices.values():
         added.add_argument("--spool", type=Path, help="default $STAGEMETER_SPOOL")
+        added.add_argument("--json", action="store_true", help="one JSON document on standard output")
     return top
 
 
@@ -153,7 +187,10 @@ def run_command(options: argparse.Namespace) -> int:
                 raise CommandFailed(code)
     except CommandFailed:
         pass  # said by the exit code, and in the record
-    print(_summary(meter.record), file=sys.stderr)
+    if options.json:
+        print(json.dumps(meter.record.to_dict()), file=sys.stderr)  # standard output is the command's
+    else:
+        print(_summary(meter.record), file=sys.stderr)
     return code
 
 
@@ -180,7 +217,7 @@ def _child(words: list[str]) -> int:
 
 @contextmanager
 def _signals_held() -> Iterator[Callable[["subprocess.Popen[bytes]"], None]]:
-    """Pass SIGTERM and SIGHUP on to the child that what this yields is called with, also those that came before it was.
+    """Pass signals on to the child that what this yields is called with, also those that came before it was.
 
     SIGINT reaches it through the terminal, and only must not end us.
     """
@@ -198,7 +235,8 @@ def _signals_held() -> Iterator[Callable[["subprocess.Popen[bytes]"], None]]:
         for number in early:
             child.send_signal(number)
 
-    handlers: dict[int, Any] = {signal.SIGTERM: forward, signal.SIGHUP: forward, signal.SIGINT: lambda *_: None}
+    handlers: dict[int, Any] = dict.fromkeys(PASSED_ON, forward)
+    handlers[signal.SIGINT] = lambda *_: None
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield begin
@@ -221,16 +259,19 @@ def upload_command(options: argparse.Namespace) -> int:
     """`stagemeter upload`: the spool, or files of records."""
     from stagemeter.spool import default_spool
 
-    client = _client(options)
     place = {"study": options.study, "project": options.project}
     results: list[dict[str, Any]] = []
-    for name in options.files:
-        if name == "spool":
-            results += client.upload_spool(options.spool or default_spool(), **place)
-        else:
-            results += client.upload(_records_in(Path(name)), **place)
-    for result in results:
-        print(json.dumps(result))
+    with _client(options) as client:
+        for name in options.files:
+            if name == "spool":
+                results += client.upload_spool(options.spool or default_spool(), **place)
+            else:
+                results += client.upload(_records_in(Path(name)), **place)
+    if options.json:
+        print(json.dumps(results))
+    else:
+        for result in results:
+            print(json.dumps(result))
     return FOUND_FAULTS if any(result["status"] == "refused" for result in results) else OK
 
 
@@ -242,6 +283,86 @@ def _records_in(path: Path) -> list[StageRecord]:
     except ValueError:
         data = [json.loads(line) for line in text.splitlines() if line.strip()]
     return [StageRecord.from_dict(item) for item in (data if isinstance(data, list) else [data])]
+
+
+def status_command(options: argparse.Namespace) -> int:
+    """`stagemeter status`: the spool, the server, and one run if it is named."""
+    from stagemeter import spool
+
+    folder = options.spool or spool.default_spool()
+    found: dict[str, Any] = {"spool": {"folder": str(folder), **spool.counts(folder)}, "server": None, "runs": None}
+    unreachable = None
+    if options.url and options.token:
+        with _client(options) as client:
+            try:
+                found["server"] = client.status()
+                found["runs"] = client.runs_named(options.run) if options.run else None
+            except Unreachable as error:
+                unreachable = error
+    elif options.run:
+        _client(options)  # which says what is missing
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(_status_lines(found, unreachable)))
+    if unreachable is not None:
+        return UNREACHABLE
+    waiting = found["spool"]["waiting"] + found["spool"]["runs_waiting"] + found["spool"]["damaged"]
+    return FOUND_FAULTS if waiting else OK
+
+
+def _status_lines(found: dict[str, Any], unreachable: Unreachable | None) -> list[str]:
+    counts = found["spool"]
+    lines = [
+        f"spool   {counts['folder']}: {counts['waiting']} records and {counts['runs_waiting']} runs wait, "
+        f"{counts['open']} stages are open, {counts['sent']} sent, {counts['damaged']} damaged"
+    ]
+    if unreachable is not None:
+        lines.append(f"server  {unreachable}")
+    elif found["server"] is None:
+        lines.append("server  none named; set STAGEMETER_URL and STAGEMETER_TOKEN")
+    else:
+        lines.append(f"server  {found['server'].get('status')}")
+    for run in found["runs"] or []:
+        lines.append(f"run     {run['external_id'] or run['id']}: {run['pipeline']}, {run['status']}")
+    if found["runs"] == []:
+        lines.append("run     no run of that name is to be seen there")
+    return lines
+
+
+def import_command(options: argparse.Namespace) -> int:
+    """`stagemeter import`: look at each file, say what the options say, and book it unless it is a dry run."""
+    from stagemeter import foreign
+
+    given = _object_in(options.answers) if options.answers else {}
+    code, shown = OK, []
+    with _client(options) as client:
+        for file in options.files:
+            how = {"study": options.study, "redact": not options.keep_names}
+            looked = client.import_file(file, dry_run=True, **how)
+            said = foreign.answers(
+                looked, given=given, run=options.run, kinds=options.kind, said=options.say, scores=options.score
+            )
+            answer = client.import_file(file, dry_run=True, answers=said, **how)
+            refused = any(row["status"] == "refused" for row in answer["rows"])
+            if answer["needed"] or refused:
+                code = FOUND_FAULTS
+            elif not options.dry_run:
+                answer = client.import_file(file, answers=said, **how)
+            shown.append(answer)
+            if not options.json:
+                print("\n".join(foreign.lines(answer)))
+    if options.json:
+        print(json.dumps(shown, indent=2))
+    return code
+
+
+def completion_command(options: argparse.Namespace) -> int:
+    """`stagemeter completion`."""
+    from stagemeter import completion
+
+    print(completion.script(parser(), options.shell), end="")
+    return OK
 
 
 def doctor_command(options: argparse.Namespace) -> int:
@@ -307,17 +428,39 @@ def prerun_command(options: argparse.Namespace) -> int:
 
 def lookup_command(options: argparse.Namespace) -> int:
     """`stagemeter lookup`."""
-    return _print(_client(options).lookup(_object_in(options.file)))
+    with _client(options) as client:
+        answer = client.lookup(_object_in(options.file))
+    if options.json:
+        return _print(answer)
+    decision = answer["decision"]
+    print(f"{decision['action'] or 'unknown'}: {decision['reason']}")
+    for how in ("exact", "covering", "in_progress"):
+        for artifact in answer[how]:
+            print(f"  {how.replace('_', ' ')}: {artifact['name']} {artifact['id']}")
+    for miss in answer["near"]:
+        print(f"  near: {miss['artifact']['name']} {miss['artifact']['id']}, but for {', '.join(miss['differences'])}")
+    return OK
 
 
 def plan_command(options: argparse.Namespace) -> int:
     """`stagemeter plan`."""
-    return _print(_client(options).plan(_object_in(options.file), **_submission(options)))
+    with _client(options) as client:
+        answer = client.plan(_object_in(options.file), **_submission(options))
+    if options.json:
+        return _print(answer)
+    for stage in answer["stages"]:
+        print(f"{stage['kind']}: {stage['action'] or 'run'}{': ' if stage['reason'] else ''}{stage['reason']}")
+    return OK
 
 
 def submit_command(options: argparse.Namespace) -> int:
     """`stagemeter submit`."""
-    return _print(_client(options).submit(_object_in(options.file), **_submission(options)))
+    with _client(options) as client:
+        answer = client.submit(_object_in(options.file), **_submission(options))
+    if options.json:
+        return _print(answer)
+    print(f"{answer['id']} {answer['status']}")
+    return OK
 
 
 def _submission(options: argparse.Namespace) -> dict[str, Any]:
@@ -344,7 +487,8 @@ def _client(options: argparse.Namespace) -> "Client":
 
     if not options.url or not options.token:
         raise ClientError("no server; set STAGEMETER_URL and STAGEMETER_TOKEN, or give --url and --token")
-    return Client(options.url, options.token, attempts=options.attempts)
+    attempts = sys.maxsize if getattr(options, "keep_trying", False) else options.attempts
+    return Client(options.url, options.token, attempts=attempts)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Literal, Self
 from uuid6 import uuid7
 
 import stagemeter
-from stagemeter import baseline, nesting, spool
+from stagemeter import baseline, nesting, ranks, spool
 from stagemeter import environment as environments
 from stagemeter.assemble import assemble
 from stagemeter.errors import MeterError, SpoolError
@@ -33,6 +34,17 @@ PERIOD_S = 0.1
 OTHERS_NAME = "uncounted"  # there once another process has tried to count tokens
 
 
+_innermost: ContextVar["Meter | None"] = ContextVar("stagemeter_meter", default=None)
+
+
+def current() -> "Meter":
+    """The innermost meter around this code, in this thread or task. Raises `MeterError` where there is none."""
+    meter = _innermost.get()
+    if meter is None:
+        raise MeterError("no meter is open here; write `with Meter(…)` around it, or decorate it with `metered(…)`")
+    return meter
+
+
 class Meter:
     """Meters the block it is entered around, and leaves a `StageRecord` in `record` and in the spool.
 
@@ -40,6 +52,9 @@ class Meter:
     `Meter` inside another one's block is a part of it (`parent_id`) and not summed a second time; the two share a
     sampler and its log. That holds for a block in another thread or in a child process, too (`stagemeter.nesting`).
     Tokens and parts are counted by the process that entered the block.
+
+    Under torchrun `rank` and `world_size` are its, and each rank meters its own GPU (`stagemeter.ranks`); the records
+    of one run are summed. A meter that is told of no run belongs to `$STAGEMETER_RUN`.
 
     `environment=None` collects it here. `gpus` overrides `CUDA_VISIBLE_DEVICES` for the meter ("" meters none).
     `synchronize` is called at both edges, before the sample is taken: "cuda" waits for the kernels of torch, where that
@@ -62,8 +77,8 @@ class Meter:
         idle_power_w: float | None = None,
         name: str = "",
         role: str = "",
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         period_s: float = PERIOD_S,
         gpus: str | None = None,
         synchronize: Callable[[], object] | Literal["cuda"] | None = None,
@@ -77,7 +92,9 @@ class Meter:
         self.record_id = str(uuid7())
         self._spool_dir = (Path(spool_dir) if spool_dir is not None else spool.default_spool()).absolute()
         self.folder = self._spool_dir / self.record_id
-        self._environment, self._gpus = environment, gpus
+        place = ranks.place()
+        self._environment = environment
+        self._gpus = gpus if gpus is not None or rank is not None else place.gpus
         self._synchronize = synchronize_cuda if synchronize == "cuda" else synchronize
         self._facts: dict[str, Any] = {
             "record_id": self.record_id,
@@ -86,8 +103,8 @@ class Meter:
             "name": name,
             "run_id": run_id,
             "attempt_id": attempt_id,
-            "rank": rank,
-            "world_size": world_size,
+            "rank": place.rank if rank is None else rank,
+            "world_size": place.world_size if world_size is None else world_size,
             "idle_power_w": idle_power_w,
             "period_s": period_s,
             "extra": dict(extra or {}),
@@ -101,6 +118,7 @@ class Meter:
         self._closing = False
         self._sampler: SharedSampler | None = None
         self._open: nesting.Open | None = None
+        self._token: Token[Meter | None] | None = None
         self._owner = os.getpid()
         self._refused = 0  # the fork that was told so
         self._record: StageRecord | None = None
@@ -126,6 +144,7 @@ class Meter:
         self._facts["environment"] = dict(environments.collect() if self._environment is None else self._environment)
         place = nesting.find(self._facts["run_id"])
         self._facts |= _family(place, self._facts["run_id"])
+        self._facts["run_id"] = self._facts["run_id"] or os.environ.get("STAGEMETER_RUN") or None
         if self._facts["idle_power_w"] is None and self._facts["kind"] != "prerun":
             self._facts["baseline"] = baseline.for_start(self._spool_dir)
         around = [one.sampler for one in (place.parent, place.run) if one is not None]
@@ -153,6 +172,7 @@ class Meter:
             sampler.leave()
             (self.folder / "start.json").unlink(missing_ok=True)  # there was no stage that could have been lost
             raise
+        self._token = _innermost.set(self)
         return self
 
     def __exit__(
@@ -160,6 +180,9 @@ class Meter:
     ) -> None:
         if self._open is not None:
             nesting.leave(self._open)
+        if self._token is not None:
+            with suppress(ValueError):  # left in another task than it was entered in
+                _innermost.reset(self._token)
         if self._is_elsewhere():  # a fork leaves the block, too; the stage is its parent's
             return
         extra = {} if error is None else {"error": f"{type(error).__name__}: {error}"[:300]}
@@ -195,13 +218,13 @@ class Meter:
         try:
             yield
         finally:
-            took = time.monotonic() - began
-            if self._is_elsewhere():
-                self._refuse(f"the part {name}")
-            else:
-                self._add_part(name, took)
+            self.add_part(name, time.monotonic() - began)
 
-    def _add_part(self, name: str, seconds: float) -> None:
+    def add_part(self, name: str, seconds: float) -> None:
+        """Add to the time of a part that was taken by other means than `part`."""
+        if self._is_elsewhere():
+            self._refuse(f"the part {name}")
+            return
         with self._lock:
             self._parts[name] = self._parts.get(name, 0.0) + seconds
         self._save_progress()

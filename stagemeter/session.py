@@ -14,7 +14,7 @@ from typing import Self
 
 from uuid6 import uuid7
 
-from stagemeter import nesting, spool
+from stagemeter import nesting, ranks, spool
 from stagemeter.balance import Balance, Share, balance
 from stagemeter.energy import Flags
 from stagemeter.errors import MeterError, SpoolError
@@ -44,7 +44,7 @@ class Session:
         self.run_id = run_id
         self._spool_dir = (Path(spool_dir) if spool_dir is not None else spool.default_spool()).absolute()
         self.folder = self._spool_dir / f"session-{uuid7()}"
-        self._period_s, self._gpus = period_s, gpus
+        self._period_s, self._gpus = period_s, ranks.place().gpus if gpus is None else gpus
         self._start_t = 0.0
         self._balance: Balance | None = None
         self._flags: Flags = []

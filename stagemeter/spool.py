@@ -7,15 +7,17 @@ One folder per metered stage:
                         progress.json   token counts and timed parts so far
                         record.json     the finished record
                         sent            empty; there once a server has it
+    <spool>/run-<key>/run.json          a whole run that waits, and `sent` beside it
 """
 
 import fcntl
+import hashlib
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,21 @@ from stagemeter.records import StageRecord
 from stagemeter.samplelog import LOG_NAME, last_mark, last_time
 from stagemeter.sensors import flag
 
-__all__ = ["default_spool", "log_folder", "mark_sent", "pending", "prune", "recover", "write_record"]
+__all__ = [
+    "default_spool",
+    "keep_run",
+    "log_folder",
+    "mark_sent",
+    "pending",
+    "pending_runs",
+    "prune",
+    "recover",
+    "write_record",
+]
 
 logger = logging.getLogger(__name__)
 
+RUN_NAME = "run.json"
 SAMPLER_GRACE_S = 10.0
 # A process of another container or host cannot be looked up; its sampler's log growing is its heartbeat.
 SILENCE_S = 120.0
@@ -143,6 +156,92 @@ def prune(spool_dir: Path | str, *, keep_days: float = 30.0) -> int:
 def mark_sent(spool_dir: Path | str, record_id: str) -> None:
     """Note that a server has this record. Its files stay: the log is its power trace."""
     (Path(spool_dir) / record_id / "sent").touch()
+
+
+def run_document(
+    run: Mapping[str, Any],
+    stages: Iterable[StageRecord],
+    *,
+    study: str,
+    scores: Iterable[Mapping[str, Any]] = (),
+    artifacts: Iterable[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """A whole run as one document, as the server takes it."""
+    bodies = [{key: value for key, value in record.to_dict().items() if key != "run_id"} for record in stages]
+    document: dict[str, Any] = {"schema_version": 1, "study": study, "run": dict(run), "stages": bodies}
+    for name, items in (("scores", scores), ("artifacts", artifacts)):
+        found = [dict(item) for item in items]
+        document |= {name: found} if found else {}
+    return document
+
+
+def keep_run(
+    run: Mapping[str, Any],
+    stages: Iterable[StageRecord],
+    *,
+    study: str,
+    scores: Iterable[Mapping[str, Any]] = (),
+    artifacts: Iterable[Mapping[str, Any]] = (),
+    spool_dir: Path | str | None = None,
+) -> Path:
+    """Put a whole run into the spool, for `stagemeter upload` to send once there is a server; its file.
+
+    Arguments as for `Client.upload_run`. Kept again under the same `external_id` it takes the place of what waited.
+    """
+    name = str(run.get("external_id", ""))
+    if not name:
+        raise SpoolError("a run needs an external_id, your own name for it, or sending it twice would book it twice")
+    document = run_document(run, stages, study=study, scores=scores, artifacts=artifacts)
+    key = hashlib.sha256(f"{study}/{name}".encode()).hexdigest()[:32]
+    folder = (default_spool() if spool_dir is None else Path(spool_dir)) / f"run-{key}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "sent").unlink(missing_ok=True)
+    except OSError as error:
+        raise SpoolError(f"{folder} could not be made: {error}") from error
+    write_json(folder / RUN_NAME, document)
+    return folder / RUN_NAME
+
+
+def pending_runs(spool_dir: Path | str) -> list[tuple[Path, dict[str, Any]]]:
+    """Whole runs that no server has confirmed, with the folder of each, oldest first."""
+    files = [path for path in Path(spool_dir).glob(f"run-*/{RUN_NAME}") if not (path.parent / "sent").exists()]
+    found = []
+    for path in sorted(files, key=lambda path: path.stat().st_mtime):
+        try:
+            document = read_json(path)
+            if not isinstance(document.get("run"), dict):
+                raise DamagedError(f"{path} says of no run")
+        except DamagedError as error:
+            _set_aside(path.parent, error)
+            continue
+        found.append((path.parent, document))
+    return found
+
+
+def mark_run_sent(folder: Path, document: Mapping[str, Any]) -> None:
+    """Note that a server has this run, and with it the records in it."""
+    if read_json(folder / RUN_NAME) != document:
+        return  # it was kept anew meanwhile, and the new one has still to travel
+    for stage in document.get("stages", []):
+        if (folder.parent / stage["record_id"] / "record.json").exists():
+            mark_sent(folder.parent, stage["record_id"])
+    (folder / "sent").touch()
+
+
+def counts(spool_dir: Path | str) -> dict[str, int]:
+    """How many records and runs wait, are sent, still open (running, or lost and not recovered yet), or damaged."""
+    root = Path(spool_dir)
+    records = [path.parent for path in root.glob("*/record.json")]
+    runs = [path.parent for path in root.glob(f"run-*/{RUN_NAME}")]
+    sent = sum((folder / "sent").exists() for folder in records)
+    return {
+        "waiting": len(records) - sent,
+        "sent": sent,
+        "runs_waiting": sum(not (folder / "sent").exists() for folder in runs),
+        "open": sum(not (path.parent / "record.json").exists() for path in root.glob("*/start.json")),
+        "damaged": sum(1 for _ in root.glob("damaged/*")),
+    }
 
 
 def log_folder(spool_dir: Path | str, record_id: str) -> Path:

@@ -36,8 +36,15 @@ class Server:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.answer(None)
+
             def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                is_json = self.headers["Content-Type"] == "application/json"
+                self.answer(json.loads(body) if is_json else body)
+
+            def answer(self, body):
                 outer.requests.append((self.path, dict(self.headers), body))
                 status, answer, headers = outer.answers.pop(0)
                 self.send_response(status)
