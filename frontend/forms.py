@@ -14,7 +14,7 @@ from registry.accounting.presets import PRESETS, SWEEPS, paper
 from registry.accounting.spec import RunSpec, SpecError
 from registry.accounting.stages import PIPELINES, SFT
 from registry.accounting.sweeps import expand, settings_of
-from registry.models import Factor, Study
+from registry.models import Factor, StageReview, Study
 
 Values = dict[str, Any]
 
@@ -316,3 +316,10 @@ class LookupForm(PasteForm):
     def __init__(self, *args: Any, studies: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["study"].queryset = studies  # type: ignore[attr-defined]  # a model choice
+
+
+class ReviewForm(forms.Form):
+    """What somebody says of a record."""
+
+    verdict = forms.ChoiceField(choices=StageReview.Verdict.choices)
+    reason = forms.CharField(max_length=2000)

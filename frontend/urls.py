@@ -25,6 +25,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("runs/submit/", submit.submit, name="run_submit"),
     path("runs/<uuid:key>/", runs.detail, name="run"),
     path("runs/<uuid:key>/power/", power.chart, name="run_power"),
+    path("records/<uuid:key>/review/", runs.review, name="review"),
     path("runs/<uuid:key>/cancel/", runs.cancel, name="run_cancel"),
     path("artifacts/", artifacts.listing, name="artifacts"),
     path("artifacts/register/", artifacts.register, name="artifact_register"),

@@ -11,11 +11,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from frontend import power
 from frontend.filters import RunFilter
+from frontend.forms import ReviewForm
 from frontend.views.paging import page_of
-from registry.models import Membership
+from registry.models import Membership, Run, Stage
 from registry.selectors import runs, studies
 from registry.selectors.runs import RunDetail
-from registry.services import accounts
+from registry.services import accounts, reviews
 from registry.services import runs as services
 from registry.services.errors import ServiceError
 
@@ -45,7 +46,8 @@ def detail(request: HttpRequest, key: UUID) -> HttpResponse:
             response["HX-Trigger"] = "records-changed"
         return response
     template = "runs/_records.html" if part == RECORDS else "runs/detail.html"
-    return render(request, template, context | {"power": power.rows(found), "stretches": power.stretches(found)})
+    context |= {"power": power.rows(found), "stretches": power.stretches(found), "judged": runs.judged(found.run)}
+    return render(request, template, context | {"may_review": _is_maintainer(request, found.run)})
 
 
 @require_POST
@@ -61,6 +63,30 @@ def cancel(request: HttpRequest, key: UUID) -> HttpResponse:
     except ServiceError as error:
         messages.error(request, str(error))
     return redirect("run", key)
+
+
+@require_POST
+@login_required
+def review(request: HttpRequest, key: UUID) -> HttpResponse:
+    """Say something of a record of a run: accept it, doubt it, take it back."""
+    stage = Stage.objects.visible_to(request.user).filter(pk=key).exclude(run=None).select_related("run").first()
+    form = ReviewForm(request.POST)
+    if stage is None or not request.user.is_authenticated:
+        raise Http404
+    if not form.is_valid():
+        messages.error(request, _("Say what you think of the record, and why."))
+    else:
+        try:
+            reviews.review(stage=stage, actor=request.user, **form.cleaned_data)
+            messages.success(request, _("It stands beside the record, and in the audit log."))
+        except ServiceError as error:
+            messages.error(request, str(error))
+    return redirect("run", stage.run_id)
+
+
+def _is_maintainer(request: HttpRequest, run: Run) -> bool:
+    user = request.user
+    return user.is_authenticated and accounts.has_role(user, run.project, Membership.Role.MAINTAINER)
 
 
 def _may_cancel(request: HttpRequest, found: RunDetail) -> bool:

@@ -35,6 +35,7 @@ v1: list[URLPattern | URLResolver] = [
     path("runs/<uuid:id>/", runs.RunView.as_view(), name="run"),
     path("runs/<uuid:id>/cancel/", runs.CancelView.as_view(), name="cancel"),
     path("stage-records/", stages.StageRecordsView.as_view(), name="stage-records"),
+    path("stage-records/<uuid:id>/reviews/", stages.ReviewsView.as_view(), name="reviews"),
     path("stage-records/<uuid:id>/trace/", traces.TraceView.as_view(), name="trace"),
     path("scores/", scores.ScoresView.as_view(), name="scores"),
     path("artifacts/", artifacts.ArtifactsView.as_view(), name="artifacts"),

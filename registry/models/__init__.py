@@ -8,7 +8,7 @@ from registry.models.hosts import Factor, HostProfile
 from registry.models.projects import Membership, Project, Study, StudyChange
 from registry.models.runs import Attempt, Job, Run, RunSummary
 from registry.models.scores import EvaluationScore
-from registry.models.stages import Stage, StageReview
+from registry.models.stages import GpuUse, Stage, StageReview
 from registry.models.traces import Trace
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "AuditEvent",
     "EvaluationScore",
     "Factor",
+    "GpuUse",
     "HostProfile",
     "IdempotencyKey",
     "Job",

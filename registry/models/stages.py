@@ -97,6 +97,7 @@ class StageReview(models.Model):
 
     stage = models.ForeignKey(Stage, on_delete=models.PROTECT, related_name="reviews")
     verdict = models.CharField(max_length=20, choices=Verdict.choices)
+    code = models.CharField(max_length=40, blank=True, default="", help_text="Why, for programs.")
     reason = models.TextField()
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     at = models.DateTimeField(auto_now_add=True)
@@ -106,3 +107,18 @@ class StageReview(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verdict}: {self.reason}"
+
+
+class GpuUse(models.Model):
+    """When a record had a device for itself, by its UUID: what is looked at for two that had it at once."""
+
+    stage = models.ForeignKey(Stage, on_delete=models.CASCADE, related_name="+")
+    uuid = models.CharField(max_length=100)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["uuid", "ended_at"], name="gpu_use_by_device")]
+
+    def __str__(self) -> str:
+        return f"{self.uuid} from {self.started_at} to {self.ended_at}"

@@ -10,7 +10,7 @@ from django.db.models import Prefetch, Q, QuerySet
 
 from registry.accounting.figures import FULL, Charge, RunFigures, charge
 from registry.accounting.rates import Rate, stage_rate
-from registry.models import ArtifactUse, Attempt, EvaluationScore, Job, Run, Stage, Study
+from registry.models import ArtifactUse, Attempt, EvaluationScore, Job, Run, Stage, StageReview, Study
 from registry.selectors.figures import Reader, figures_of, standing_records
 from stagemeter.records import ROLE_OF_KIND
 
@@ -262,3 +262,30 @@ def _rate(key: tuple[str, str, str], records: list[Stage]) -> StageRate:
         duration_s=(view.duration_s or 0.0) / len(records),
         rate=view.rate,
     )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A record of which something was said: all of it, oldest first, and the verdict that stands."""
+
+    stage: Stage
+    reviews: tuple[StageReview, ...]
+
+    @property
+    def doubted(self) -> bool:
+        """Whether it waits for somebody to accept it or take it back."""
+        return self.reviews[-1].verdict == StageReview.Verdict.FLAGGED and not self.withdrawn
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it was taken back, for good."""
+        return any(review.verdict == StageReview.Verdict.WITHDRAWN for review in self.reviews)
+
+
+def judged(run: Run) -> tuple[Judged, ...]:
+    """The run's records of which something was said."""
+    found: dict[UUID, list[StageReview]] = {}
+    reviews = StageReview.objects.filter(stage__run=run).select_related("stage", "actor").order_by("id")
+    for review in reviews:
+        found.setdefault(review.stage_id, []).append(review)
+    return tuple(Judged(stage=several[0].stage, reviews=tuple(several)) for several in found.values())

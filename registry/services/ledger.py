@@ -8,9 +8,11 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from django.db import DataError, models, transaction
+from django.utils import timezone
 
+from registry.accounting.plausibility import impossible
 from registry.models import Artifact, Attempt, EvaluationScore, Project, Run, Stage, User
-from registry.services import audit, bulk, summaries
+from registry.services import audit, bulk, reviews, summaries
 from registry.services.errors import Conflict, Invalid, ServiceError
 from stagemeter.records import StageRecord, total_energy
 
@@ -141,6 +143,7 @@ def _follow_up(written: list[tuple[Entry, dict[str, Any]]], actor: User | None) 
         of=Stage,
         subjects=[(entry.project, row["id"], {"kind": entry.record.kind}) for entry, row in written],
     )
+    reviews.check([(row["id"], entry.record) for entry, row in written])
     for artifact in {entry.artifact.pk: entry.artifact for entry, _ in written if entry.artifact}.values():
         summaries.refresh_production(artifact)
     summaries.changed(*{row["run_id"] for _, row in written if row["run_id"]})
@@ -177,7 +180,7 @@ def _run_of(entry: Entry, runs: dict[tuple[UUID, str], UUID]) -> UUID | None:
 
 
 def _check_columns(record: StageRecord) -> None:
-    """Refuse what is a fine record and does not fit into its columns: a name too long, a count too large."""
+    """Refuse what is a fine record and cannot be: a name or count that no column holds, a time to come."""
     values = vars(record)
     problems = {
         name: f"{len(values[name])} characters are more than the {longest} that are kept"
@@ -189,6 +192,7 @@ def _check_columns(record: StageRecord) -> None:
         for name, largest in _LARGEST.items()
         if values[name] is not None and values[name] > largest
     }
+    problems |= impossible(record, timezone.now())
     if problems:
         raise Invalid(problems)
 

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from registry.accounting.quality import QualityError, quality
@@ -136,8 +136,9 @@ def refresh_production(artifact: Artifact) -> None:
 
 def production(artifact: Artifact) -> tuple[float | None, list[str], bool]:
     """The sum over the root records of everything that worked at making it, what it lacks, whether any is simulated."""
-    standing = list(_standing(stages_behind(artifact)).values(*_OF_STAGES[:-1]))
-    return _total(standing), _holes(standing), any(stage["simulated"] for stage in standing)
+    standing = [stage for stage in _judged(_roots(stages_behind(artifact))) if not stage["withdrawn"]]
+    energy_j = None if any(stage["doubt"] for stage in standing) else _total(standing)
+    return energy_j, _holes(standing), any(stage["simulated"] for stage in standing)
 
 
 def _mark(artifact: Artifact, *, simulated: bool) -> None:
@@ -157,10 +158,9 @@ def stages_behind(artifact: Artifact) -> QuerySet[Stage]:
     return Stage.objects.filter(artifact=artifact)
 
 
-def _standing(stages: QuerySet[Stage]) -> QuerySet[Stage]:
-    """Root records that nobody has withdrawn."""
-    withdrawn = StageReview.objects.filter(verdict=StageReview.Verdict.WITHDRAWN).values("stage_id")
-    return stages.filter(parent_id="").exclude(pk__in=withdrawn).exclude(role="prerun").order_by("id")
+def _roots(stages: QuerySet[Stage]) -> QuerySet[Stage]:
+    """Records that are no part of another."""
+    return stages.filter(parent_id="").exclude(role="prerun").order_by("id")
 
 
 def summarise(runs: Sequence[Run]) -> dict[UUID, dict[str, Any]]:
@@ -204,15 +204,29 @@ def _sums(run: Run, records: list[dict[str, Any]], uses: list[dict[str, Any]]) -
 
 _OF_STAGES = (
     *("run_id", "record_id", "parent_id", "artifact_id", "role", "kind", "status", "simulated", "components"),
-    *("duration_s", "energy_j", *(f"{component}_energy_j" for component in COMPONENTS), "withdrawn"),
+    *("id", "duration_s", "energy_j", *(f"{component}_energy_j" for component in COMPONENTS)),
 )
 
 
 def _stages_of(runs: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
-    """The runs' records, oldest first, each with whether somebody has withdrawn it."""
-    withdrawals = StageReview.objects.filter(stage=OuterRef("pk"), verdict=StageReview.Verdict.WITHDRAWN)
-    rows = Stage.objects.filter(run__in=runs).annotate(withdrawn=Exists(withdrawals)).order_by("id")
-    return _grouped(rows.values(*_OF_STAGES), "run_id")
+    """The runs' records, oldest first, each with whether somebody has withdrawn it, and the doubt that stands."""
+    rows = _judged(Stage.objects.filter(run__in=runs).order_by("id"))
+    return _grouped(rows, "run_id")
+
+
+def _judged(stages: QuerySet[Stage]) -> list[dict[str, Any]]:
+    """Records with what was said of them: `withdrawn`, and under `doubt` the code of a doubt nobody has resolved."""
+    verdict = StageReview.Verdict
+    said: dict[UUID, list[tuple[str, str]]] = {}
+    reviews = StageReview.objects.filter(stage__in=stages.order_by()).order_by("id")
+    for key, *review in reviews.values_list("stage_id", "verdict", "code"):
+        said.setdefault(key, []).append((review[0], review[1]))
+    rows = list(stages.values(*_OF_STAGES))
+    for row in rows:
+        verdicts = said.get(row["id"], [])
+        row["withdrawn"] = any(found == verdict.WITHDRAWN for found, _ in verdicts)
+        row["doubt"] = (verdicts[-1][1] or "flagged") if verdicts and verdicts[-1][0] == verdict.FLAGGED else ""
+    return rows
 
 
 def _uses_of(runs: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
@@ -270,12 +284,14 @@ def _sum(energies: Iterable[float | None]) -> float | None:
 
 
 def _holes(stages: list[dict[str, Any]]) -> list[str]:
-    return [
+    """Components without a figure, and records that are hardly true and that nobody has accepted."""
+    unmeasured = [
         f"{stage['kind']}: {component}"
         for stage in stages
         for component in stage["components"]
         if stage[f"{component}_energy_j"] is None
     ]
+    return unmeasured + [f"{stage['kind']}: doubtful ({stage['doubt']})" for stage in stages if stage["doubt"]]
 
 
 def _missing_stages(run: Run, stages: list[dict[str, Any]], uses: list[dict[str, Any]]) -> dict[str, list[str]]:

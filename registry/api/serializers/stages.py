@@ -9,8 +9,10 @@ from typing import Any, get_args, get_type_hints
 from django.urls import reverse
 from rest_framework import serializers
 
-from registry.models import Stage
+from registry.api.fields import Payload, Text
+from registry.models import Stage, StageReview
 from registry.selectors.traces import trace_of
+from registry.services import reviews
 from stagemeter.records import COMPONENTS, ROLES, STATUSES, StageRecord
 
 _TYPES = get_type_hints(StageRecord)
@@ -51,6 +53,24 @@ class StageRecordUpload(StageRecordSerializer):
     study = serializers.CharField(required=False, help_text="Slug of a study; the record goes to its project.")
 
 
+class ReviewSerializer(serializers.ModelSerializer[StageReview]):
+    """What was said of a record later."""
+
+    class Meta:
+        model = StageReview
+        fields = ["verdict", "code", "reason", "at"]
+        read_only_fields = fields
+
+
+class ReviewPayload(Payload):
+    """Something to say of a record."""
+
+    verdict = serializers.ChoiceField(
+        StageReview.Verdict.values, help_text="accepted: true all the same; flagged: doubtful; withdrawn: taken back."
+    )
+    reason = Text(max_length=reviews.MOST_REASON)
+
+
 class BookedStageSerializer(StageRecordSerializer):
     """A record with what the ledger knows about it."""
 
@@ -63,11 +83,17 @@ class BookedStageSerializer(StageRecordSerializer):
         child=serializers.CharField(), read_only=True, help_text="Components that the total lacks."
     )
     withdrawn = serializers.BooleanField(read_only=True, help_text="Taken back later; counted nowhere.")
+    reviews = ReviewSerializer(many=True, read_only=True, help_text="What was said of it, oldest first.")
+    doubted = serializers.BooleanField(
+        read_only=True, help_text="Hardly true and not accepted: its run stays off the frontier."
+    )
     created_at = serializers.DateTimeField(read_only=True)
 
     def to_representation(self, stage: Stage) -> dict[str, Any]:
         """The record, then the ledger's own columns."""
         missing = [name for name in stage.components if getattr(stage, f"{name}_energy_j") is None]
+        said = sorted(stage.reviews.all(), key=lambda review: review.pk)
+        standing = reviews.state(said)
         return super().to_representation(stage) | {
             "id": str(stage.pk),
             "project": stage.project.slug,
@@ -75,7 +101,9 @@ class BookedStageSerializer(StageRecordSerializer):
             "origin": stage.origin,
             "energy_j": stage.energy_j,
             "missing": missing,
-            "withdrawn": any(review.verdict == "withdrawn" for review in stage.reviews.all()),
+            "withdrawn": standing == StageReview.Verdict.WITHDRAWN,
+            "reviews": ReviewSerializer(said, many=True).data,
+            "doubted": standing == StageReview.Verdict.FLAGGED,
             "created_at": stage.created_at.isoformat(),
         }
 

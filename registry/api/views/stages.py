@@ -1,6 +1,7 @@
 """Stage records: the ledger's own door."""
 
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.request import Request
@@ -12,9 +13,14 @@ from registry.api.endpoint import Endpoint
 from registry.api.filters import StageFilter
 from registry.api.idempotency import once
 from registry.api.serializers.batches import StageRecordResults
-from registry.api.serializers.stages import BookedStageSerializer, ListedStageSerializer, StageRecordUpload
+from registry.api.serializers.stages import (
+    BookedStageSerializer,
+    ListedStageSerializer,
+    ReviewPayload,
+    StageRecordUpload,
+)
 from registry.models import Origin, Stage
-from registry.services import ledger
+from registry.services import ledger, reviews
 from registry.services.errors import ServiceError
 from registry.services.ledger import Booked, Entry
 from stagemeter.errors import RecordError
@@ -101,6 +107,39 @@ class StageRecordsView(Endpoint):
 
     def _show(self, stage: Stage) -> Any:
         return BookedStageSerializer(stage).data
+
+
+class ReviewsView(Endpoint):
+    """What is said of one record."""
+
+    queryset = Stage.objects.none()
+    pagination_class = None
+    filter_backends = []
+    scopes = {"POST": ("upload",)}
+
+    @extend_schema(
+        operation_id="review_stage_record",
+        request=ReviewPayload,
+        responses={201: BookedStageSerializer},
+        examples=[
+            OpenApiExample(
+                "It is true all the same",
+                value={"verdict": "accepted", "reason": "The limit was raised by hand; the wall meter agrees."},
+                request_only=True,
+            )
+        ],
+    )
+    @once
+    def post(self, request: Request, id: UUID) -> Response:
+        """Accept a doubted record with a reason, doubt one, or take one back. Needs a maintainer of its project.
+
+        A doubted record is kept and shown, and keeps its run off the frontier until somebody accepts it.
+        """
+        form = ReviewPayload(data=request.data)
+        form.is_valid(raise_exception=True)
+        stage: Stage = access.get(request, Stage, pk=id)
+        reviews.review(stage=stage, actor=access.actor(request), **form.validated_data)
+        return Response(BookedStageSerializer(stage).data, status=201)
 
 
 def _entry(desk: access.Desk, item: dict[str, Any] | Exception) -> Entry | batches.Result:
