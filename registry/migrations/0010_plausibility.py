@@ -13,7 +13,7 @@ WHERE parent_id = '' AND NOT simulated AND role <> 'prerun' AND gpu_energy_j IS 
 
 
 class Migration(migrations.Migration):
-    dependencies = [("registry", "0007_study_changes")]
+    dependencies = [("registry", "0009_run_words")]
 
     operations = [
         migrations.AddField(
