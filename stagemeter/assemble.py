@@ -210,7 +210,10 @@ def remarks(measured: Measured) -> list[dict[str, str]]:
     found = _once(remark for header in log.headers for remark in header["flags"])
     found += measured.cpu.flags
     found += [remark for remark in measured.ram.flags if remark not in measured.cpu.flags]
-    if not log.headers:
+    if not log.headers and (log.tree or log.damaged_lines):
+        text = "the log's header cannot be read: which GPUs the stage used is not known, so it has no GPU figure"
+        found.append(flag("header_lost", text))
+    elif not log.headers:
         found.append(flag("no_samples", "the sampler left no log; nothing was measured"))
     if len(log.headers) > 1:
         found.append(flag("sampler_replaced", f"the sampler died and was replaced {len(log.headers) - 1} times"))
@@ -224,6 +227,12 @@ def remarks(measured: Measured) -> list[dict[str, str]]:
     for uuid, pids in log.strangers.items():
         text = f"{uuid} was also used by {len(pids)} processes outside of this stage; its energy is the whole card's"
         found.append(flag("shared_gpu", text))
+    for uuid, pids in log.unseen.items():
+        text = (
+            f"{uuid} was used by {len(pids)} processes whose numbers do not exist here (a container): whether they are "
+            "this stage's or others' is not known; the energy is the whole card's"
+        )
+        found.append(flag("strangers_unknown", text))
     for uuid, errors in log.errors.items():
         text = f"{uuid}: {log.failed_reads[uuid]} readings failed: {errors[-1]}"
         found.append(flag("gpu_read_error", text))

@@ -85,6 +85,7 @@ class SampleLog:
     errors: dict[str, list[str]] = field(default_factory=dict)  # by UUID: the first and the last one
     failed_reads: dict[str, int] = field(default_factory=dict)  # by UUID
     strangers: dict[str, set[int]] = field(default_factory=dict)  # by UUID, processes not of the stage on its devices
+    unseen: dict[str, set[int]] = field(default_factory=dict)  # by UUID, processes whose numbers do not exist here
     end_reason: str | None = None
     damaged_lines: int = 0
     lost_lines: int = 0
@@ -103,8 +104,8 @@ class SampleLog:
 
     @property
     def gpu_expected(self) -> bool:
-        """Whether a figure for GPUs is due."""
-        return any(header["gpu_expected"] for header in self.headers)
+        """Whether a figure for GPUs is due; so it is where no header is left to say so."""
+        return not self.headers or any(header["gpu_expected"] for header in self.headers)
 
     @property
     def gpu_missing(self) -> bool:
@@ -128,6 +129,7 @@ class LogReader:
         self.take = take or self._keep
         self.take_time = take_time or self.log.times.append
         self._uuids: list[str] = []
+        self._foreign = False
 
     def add(self, lines: Iterable[bytes], *, name: str = LOG_NAME) -> None:
         """Add complete lines of the file `name`. One that broke off is counted, not guessed at."""
@@ -137,9 +139,19 @@ class LogReader:
                 continue
             try:
                 line = json.loads(raw)
+                self.log.lost_lines += line.get("lost_lines", 0)
+                if name == LOG_NAME and self._is_anothers(line):
+                    continue
                 kinds[line["kind"]](self, line)
-            except (ValueError, KeyError, TypeError, IndexError):
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError):
                 self.log.damaged_lines += 1
+
+    def _is_anothers(self, line: dict[str, Any]) -> bool:
+        """Whether it is from a sampler over another process than the log's first one: its tree is another's."""
+        if line["kind"] == "header":
+            first = self.log.headers[0].get("metered") if self.log.headers else None
+            self._foreign = first is not None and line.get("metered", first) != first
+        return self._foreign
 
     def read(self, folder: Path, *, since: int = 0) -> SampleLog:
         """Add the logs in `folder`; missing files are empty.
@@ -155,6 +167,7 @@ class LogReader:
         self.log.gpu.setdefault(uuid, []).append(point)
 
     def _header(self, line: dict[str, Any]) -> None:
+        _ = line["gpu_expected"], line["simulated"], line["flags"]  # one that lacks them is damaged
         self._uuids = [device["uuid"] for device in line["devices"]]
         self.log.headers.append(line)
 
@@ -170,9 +183,9 @@ class LogReader:
             log.rapl.append(RaplPoint(**line["rapl"], segment=len(log.headers)))
         if "mark" in line:
             log.marks[line["mark"]] = t
-        for uuid, pids in line.get("strangers", {}).items():
-            log.strangers.setdefault(uuid, set()).update(pids)
-        log.lost_lines += line.get("lost_lines", 0)
+        for found, name in ((log.strangers, "strangers"), (log.unseen, "unseen")):
+            for uuid, pids in line.get(name, {}).items():
+                found.setdefault(uuid, set()).update(pids)
         log.first_wall = log.first_wall or line["wall"]
         log.last_wall = line["wall"]
         if complete:
@@ -183,6 +196,8 @@ class LogReader:
 
     def _gpu(self, readings: Iterable[list[Any]], t: float) -> bool:
         """Hand on one reading per device, in the header's order; whether all could be read."""
+        if not self.log.headers:  # it is not known whose readings they are
+            return False
         complete = True
         for uuid, reading in zip(self._uuids, readings, strict=True):
             offset_us, doubt_us, mj, mw, inst_mw, age_us, *error = reading

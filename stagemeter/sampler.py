@@ -17,12 +17,14 @@ Lines of the log, told apart by `kind`; `t` is monotonic, `wall` is unix time, b
 - `header`: devices, RAPL zones, period, remarks; one each time a sampler starts
 - `sample`: `gpu`, one list per device of the header, `[µs after t, µs of doubt, counter mJ, average mW, instant mW,
   age of the instant power in µs]` and an error if one occurred; about once a second and at marks `tree` (the process
-  tree) and `rapl`; at marks `mark`, and now and then the `strangers` that compute on its devices
+  tree) and `rapl`; at marks `mark`, and now and then the `strangers` that compute on its devices and the `unseen`,
+  whose numbers do not exist here
 - `fast`: `gpu` alone, without average power
 - `end`: why it stopped
 """
 
 import argparse
+import fcntl
 import json
 import os
 import select
@@ -31,6 +33,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,32 +58,56 @@ ORPHAN_ENDS_WITHIN_S = 1.0
 
 
 class Log:
-    """Appends lines with one `write` each. A line that the disk refused is counted and said with the next one."""
+    """Appends lines with one `write` each. A line that the disk refused is counted, and said with the next one."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._torn = path.stat().st_size > 0  # a line that broke off must not swallow the next
         self.lost = 0
+        self.trouble = ""  # what the disk said last
+
+    def claim(self) -> None:
+        """Be the only writer while this process lives. Raises `BlockingIOError` where another one is."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:  # a file system without locks
+            _complain(f"{LOG_NAME} could not be locked: {error}")
 
     def append(self, kind: str, **values: Any) -> None:
-        """Write one line now."""
+        """Write one line now. One that breaks off is read as damaged; the count it carried goes with the next."""
         record = {"kind": kind, "t": round(time.monotonic(), 6), "wall": round(time.time(), 6), **values}
         if self.lost:
             record["lost_lines"] = self.lost
-        line = ("\n" if self._torn else "") + json.dumps(record, separators=(",", ":")) + "\n"
-        try:
-            written = os.write(self._fd, line.encode())
-        except OSError as error:
-            print(f"a sample could not be written: {error}", file=sys.stderr)  # noqa: T201 - sampler.log
+        line = (("\n" if self._torn else "") + json.dumps(record, separators=(",", ":")) + "\n").encode()
+        written = self._write(line)
+        if written == len(line):
+            self._torn, self.lost = False, 0
+        elif written:
+            self._torn = True
+        else:
             self.lost += 1
-            return
-        self._torn = written < len(line.encode())
-        self.lost = self.lost + 1 if self._torn else 0
+
+    def _write(self, line: bytes) -> int:
+        try:
+            return os.write(self._fd, line)
+        except OSError as error:
+            if str(error) != self.trouble:
+                self.trouble = str(error)
+                _complain(f"a sample could not be written: {error}")
+            return 0
 
     def close(self) -> None:
         """Push it to the platter and close."""
         os.fsync(self._fd)
         os.close(self._fd)
+
+
+def _complain(text: str) -> None:
+    """Into sampler.log, which may lie on the same full disk: then the count of lost lines has to say it."""
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode())
 
 
 class Watch:
@@ -143,7 +170,7 @@ class Sampler:
                 values["rapl"] = {"t": time.monotonic(), "uj": self._rapl.read()}
             self._next_slow = now + SLOW_PERIOD_S
         if self._gpu is not None and (mark or now >= self._next_strangers):
-            values["strangers"] = strangers(self._gpu, self._pid)
+            values["strangers"], values["unseen"] = strangers(self._gpu, self._pid)
             self._next_strangers = now + STRANGERS_PERIOD_S
         self._log.append("sample", **({"mark": mark} if mark else {}), **values)
 
@@ -214,20 +241,29 @@ class Sampler:
         return None
 
 
-def strangers(gpu: GpuSensor | None, pid: int) -> dict[str, list[int]]:
-    """Processes that compute on the stage's devices and are not its own, by UUID.
+Pids = dict[str, list[int]]
 
-    In a container the driver names processes by the host's numbers; those that do not exist here say nothing.
+
+def strangers(gpu: GpuSensor | None, pid: int) -> tuple[Pids, Pids]:
+    """Processes that compute on the stage's devices and are not its own, by UUID; and those that do not exist here.
+
+    In a container the driver names processes by the host's numbers. Of those that do not exist here nobody can say
+    whether they are the stage's.
     """
     found = {} if gpu is None else gpu.processes()
     if not any(found.values()):
-        return {}
+        return {}, {}
     try:
         own = {pid, os.getpid(), *(child.pid for child in psutil.Process(pid).children(recursive=True))}
     except psutil.Error:  # the stage has just died
-        return {}
+        return {}, {}
     others = {uuid: [p for p in pids if p not in own and psutil.pid_exists(p)] for uuid, pids in found.items()}
-    return {uuid: pids for uuid, pids in others.items() if pids}
+    unseen = {uuid: [p for p in pids if p not in own and p not in others[uuid]] for uuid, pids in found.items()}
+    return _filled(others), _filled(unseen)
+
+
+def _filled(found: Pids) -> Pids:
+    return {uuid: pids for uuid, pids in found.items() if pids}
 
 
 def _answer(answers: int, word: str) -> None:
@@ -273,12 +309,13 @@ def stop_cpu_sampler(process: subprocess.Popen[bytes], within_s: float) -> None:
         process.wait()
 
 
-def header(gpus: Gpus, rapl: RaplSensor | None, *, period_s: float) -> dict[str, Any]:
+def header(gpus: Gpus, rapl: RaplSensor | None, *, pid: int, period_s: float) -> dict[str, Any]:
     """What the log's first line says about the sensors."""
     simulated = gpus.simulated or os.environ.get("STAGEMETER_SIMULATED") == "1"
     return {
         "schema": 2,
         "pid": os.getpid(),
+        "metered": pid,
         "period_s": period_s,
         "gpu_expected": gpus.expected,
         "devices": [device.to_dict() for device in gpus.sensor.devices] if gpus.sensor else [],
@@ -299,18 +336,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cpu-cache", type=Path, help="where the processor's design power is kept")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the stage; the stage then stops its sampler
+    try:
+        log = Log(options.directory / LOG_NAME)
+        log.claim()
+    except BlockingIOError:
+        _answer(1, f"another sampler writes {options.directory / LOG_NAME}")
+        return 1
+    except OSError as error:
+        _answer(1, f"{options.directory / LOG_NAME} cannot be written: {error}")
+        return 1
     cpu = start_cpu_sampler(options.directory, options.pid, options.cpu_cache)
-    log = Log(options.directory / LOG_NAME)
     gpus = open_nvml(os.environ.get("CUDA_VISIBLE_DEVICES"))
     gpu, rapl = gpus.sensor, open_rapl()
     period_s = options.period
     if gpu is not None and not options.constant and not all(device.has_counter for device in gpu.devices):
         period_s = min(period_s, NO_COUNTER_PERIOD_S)
-    log.append("header", **header(gpus, rapl, period_s=period_s))
+    log.append("header", **header(gpus, rapl, pid=options.pid, period_s=period_s))
     tree = ProcessTree(options.pid, without=os.getpid())
     parts: dict[str, Any] = {"gpu": gpu, "rapl": rapl, "tree": tree, "adaptive": not options.constant}
     sampler = Sampler(log, pid=options.pid, period_s=period_s, **parts)
     sampler.sample(mark="first")
+    if log.trouble:
+        _answer(1, f"{options.directory / LOG_NAME} cannot be written: {log.trouble}")
+        stop_cpu_sampler(cpu, ORPHAN_ENDS_WITHIN_S)
+        return 1
     sampler.watch(moves=TICKS_FOR_A_PACE, seconds=LONGEST_FAST_S)
     _answer(1, "ready")
     reason = sampler.run(0, 1)

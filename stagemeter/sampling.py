@@ -29,13 +29,13 @@ class SamplerProcess:
         except OSError as error:
             raise MeterError(f"sampling did not begin: {error}") from error
         try:
-            ready = self._wait_for(b"ready", READY_WITHIN_S)
+            said = self._hear(READY_WITHIN_S)
         except BaseException:
             self.kill()
             raise
-        if not ready:
+        if said != "ready":
             self.kill()
-            raise MeterError(f"sampling did not begin: {self._last_words()}")
+            raise MeterError(f"sampling did not begin: {said or self._last_words()}")
 
     def _started(self, options: list[str], gpus: str | None) -> "subprocess.Popen[bytes]":
         with (self._folder / ERRORS_NAME).open("ab") as errors:
@@ -70,7 +70,7 @@ class SamplerProcess:
             self._process.stdin.flush()
         except OSError:
             return False
-        return self._wait_for(b"done", seconds)
+        return self._hear(seconds) == "done"
 
     def settle(self) -> bool:
         """Have it see the counters' next ticks; afterwards an edge that was marked can be integrated."""
@@ -99,18 +99,18 @@ class SamplerProcess:
                     continue
         self._process.wait()
 
-    def _wait_for(self, word: bytes, seconds: float) -> bool:
-        """Whether it answered `word` in time."""
+    def _hear(self, seconds: float) -> str:
+        """The line that it answers; empty if none comes in time."""
         if self._process.stdout is None:
-            return False
+            return ""
         deadline, heard = time.monotonic() + seconds, b""
         while not heard.endswith(b"\n"):
             ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
             data = os.read(self._process.stdout.fileno(), 4096) if ready else b""
             if not data:
-                return False
+                return ""
             heard += data
-        return heard.split() == [word]
+        return heard.decode(errors="replace").strip()
 
     def _last_words(self) -> str:
         lines = (self._folder / ERRORS_NAME).read_text(errors="replace").strip().splitlines()

@@ -100,7 +100,8 @@ def test_the_sampler_ends_with_its_parent_after_one_last_sample(script, spool_di
 def test_a_sampler_that_dies_is_replaced_and_the_hole_is_flagged(spool_dir, gpu_host):
     gpu_host.waveform(((0.0, 200.0), (1.0, 200.0)))
     with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
-        time.sleep(1.0)
+        while '"sample"' not in (meter.folder / "cpu.jsonl").read_text():  # CodeCarbon takes its time to load
+            time.sleep(0.05)
         os.kill(read_json(meter.folder / "start.json")["sampler"]["pid"], signal.SIGKILL)
         time.sleep(1.5)
         meter.add_tokens(trained=1)

@@ -55,7 +55,9 @@ def test_a_lost_gpu_of_the_stage_leaves_gpu_energy_due_and_unknown(nvml, visible
     (remark,) = gpu_remarks(found)
     assert remark["code"] == "gpu_unreadable"
     assert "GPU 1 is the stage's and could not be opened (GPU is lost)" in remark["message"]
-    assert header(found, None, period_s=0.1)["unreadable"] == [{"index": 1, "reason": "GPU is lost", "visible": True}]
+    assert header(found, None, pid=1, period_s=0.1)["unreadable"] == [
+        {"index": 1, "reason": "GPU is lost", "visible": True}
+    ]
 
 
 def test_a_lost_sole_gpu_is_no_error(nvml):
