@@ -105,6 +105,8 @@ def fill(total: int) -> None:
     """Bring the number of artifacts up to `total`."""
     here, sets = projects(), row_sets()
     start = Artifact.objects.count()
+    if start >= total:
+        return
     columns = [field.column for field in Artifact._meta.concrete_fields]
     families: dict[str, str] = {}
     now = datetime.now(UTC)

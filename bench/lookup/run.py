@@ -5,6 +5,9 @@
 Embedded PostgreSQL with its stock settings, gunicorn as in production (2 processes, 4 threads each), one client over
 one kept-alive connection. Three questions: one that an artifact equals, one that is cut out of a larger artifact, one
 that nothing answers. With --plans, EXPLAIN (ANALYZE, BUFFERS) of each query is printed. Compare with mlflow.py.
+
+Beside the time that passed stands the processor time of a lookup, in the web process and in PostgreSQL: on a machine
+where others are at work that is the figure to go by.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,6 +34,7 @@ os.environ["LOG_LEVEL"] = "WARNING"
 
 import django  # noqa: E402
 import httpx  # noqa: E402
+import psutil  # noqa: E402
 
 django.setup()
 
@@ -67,8 +72,25 @@ def questions(kind: str, count: int) -> list[dict]:
     return asked
 
 
-def measure(client: httpx.Client, kind: str, count: int) -> dict:
-    """Milliseconds of each answer, as the client sees them."""
+def busy_s(server: subprocess.Popen) -> tuple[float, float]:
+    """Seconds of processor time: of the web processes, and of all that this PostgreSQL runs."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        postgres = psutil.Process(cursor.fetchone()[0]).parent()
+    return _spent(psutil.Process(server.pid).children(recursive=True)), _spent(postgres.children())
+
+
+def _spent(processes: list[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.Error):  # it has ended
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def measure(client: httpx.Client, kind: str, count: int, server: subprocess.Popen) -> dict:
+    """Milliseconds of each answer as the client sees them, and of processor time on average."""
     bodies = [json.dumps(body).encode() for body in questions(kind, count)]
     wanted = {"exact": ("use",), "covering": ("cut", "use"), "miss": ("make",)}[kind]
     times, wrong, rows = [], 0, []
@@ -76,14 +98,18 @@ def measure(client: httpx.Client, kind: str, count: int) -> dict:
         start = time.perf_counter()
         answer = client.post("/api/v1/artifacts/lookup/", content=body)
         took = 1000 * (time.perf_counter() - start)
+        if place == count // 10:
+            before = busy_s(server)
         answer.raise_for_status()
         wrong += answer.json()["decision"]["action"] not in wanted
         if place >= count // 10:  # the first ones warm caches up
             times.append(took)
             rows.append(len(body) / 1000)
+    web_ms, database_ms = (1000 * (b - a) / (len(times) - 1) for a, b in zip(before, busy_s(server), strict=True))
     times.sort()
     p95 = times[int(0.95 * len(times))]
-    return {"median": statistics.median(times), "p95": p95, "wrong": wrong, "kb": statistics.median(rows)}
+    spent = {"web": web_ms, "database": database_ms}
+    return spent | {"median": statistics.median(times), "p95": p95, "wrong": wrong, "kb": statistics.median(rows)}
 
 
 def plans() -> None:
@@ -133,9 +159,10 @@ def main() -> None:
                 fill.fill(size)
                 print(f"{size} artifacts, filled in {time.perf_counter() - began:.0f} s", flush=True)
                 for kind in ("exact", "covering", "miss"):
-                    found = measure(client, kind, min(options.count, size // 60))
+                    found = measure(client, kind, min(options.count, size // 60), server)
                     print(
                         f"{size:>8} {kind:<9} median {found['median']:6.1f} ms  p95 {found['p95']:6.1f} ms  "
+                        f"processor {found['web']:.1f} + {found['database']:.1f} ms  "
                         f"body {found['kb']:.0f} kB  other answers {found['wrong']}",
                         flush=True,
                     )

@@ -6,6 +6,7 @@ a lock on the family.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from registry.accounting.canonical import CanonicalError, canonical, flatten
@@ -35,6 +36,11 @@ class ArtifactRequest:
     # included: which of them are dropped follows from max_length. Other kinds follow from their identity, and what
     # stands here is only what came out.
     row_digests: tuple[str, ...] = ()
+
+    @cached_property
+    def rows(self) -> frozenset[str]:
+        """The digests as a set, made once: a decision compares thousands of them several times."""
+        return frozenset(self.row_digests)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +252,9 @@ def _row_obstacles(have: ArtifactRequest, want: ArtifactRequest) -> list[str]:
         return []
     if not want.row_digests:
         return ["The request names no rows, so nothing can be said to hold them."]
-    absent = len(set(want.row_digests) - set(have.row_digests))
+    if have.row_digests is want.row_digests:
+        return []
+    absent = len(want.rows - have.rows)
     return [f"It lacks {absent} of the {len(want.row_digests)} rows asked for."] if absent else []
 
 
@@ -279,7 +287,7 @@ def _near_misses(want: ArtifactRequest, candidates: list[Candidate]) -> tuple[Ne
 
 def _akin(have: ArtifactRequest, want: ArtifactRequest) -> bool:
     same_teacher = _teacher_id(have) == _teacher_id(want)
-    shared_rows = not want.row_digests or not set(have.row_digests).isdisjoint(want.row_digests)
+    shared_rows = not want.row_digests or not have.rows.isdisjoint(want.rows)
     return have.kind == want.kind and same_teacher and shared_rows
 
 
@@ -307,7 +315,7 @@ def _differences(have: ArtifactRequest, want: ArtifactRequest) -> dict[str, dict
     different = {name: there.get(name) for name in in_the_way}
     asked = {name: here.get(name) for name in in_the_way}
     if _row_obstacles(have, want):
-        held = len(set(want.row_digests) & set(have.row_digests))
+        held = len(want.rows & have.rows)
         different["rows"] = f"{held} of the {len(want.row_digests)} asked for"
         asked["rows"] = len(want.row_digests)
     return {"differences": different, "asked": asked}
@@ -400,7 +408,7 @@ def size(request: ArtifactRequest) -> tuple[float, ...]:
     width = next((capture[name] for name in _AT_LEAST.get(request.kind, ()) if name in capture), 0)
     encoding = ENCODINGS.get(capture.get("encoding", ""), 0)
     temperatures = len(capture.get("temperatures", ()))
-    return len(set(request.row_digests)), capture.get("max_length", 0), width, encoding, temperatures
+    return len(request.rows), capture.get("max_length", 0), width, encoding, temperatures
 
 
 def _rank(candidate: Candidate, want: ArtifactRequest) -> tuple[bool, bool, bool, int, float, int]:
