@@ -1,5 +1,6 @@
 """Artifacts for lists and for an artifact's own page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -90,12 +91,17 @@ def detail(key: UUID, user: Reader) -> ArtifactDetail | None:
     )
 
 
-def spared(energy_j: float | None, uses: list[ArtifactUse]) -> float | None:
-    """Joules that uses without making did not burn: of a cut artifact, what the cut would have cost on its own."""
-    shares = [use.used_share if use.how == ArtifactUse.How.CUT else 1.0 for use in uses if use.how != "made"]
-    if energy_j is None or any(share is None for share in shares):
+def spared(energy_j: float | None, uses: Sequence[ArtifactUse]) -> float | None:
+    """Joules that its finished `uses` did not burn: (uses − 1) × production, never less than nothing.
+
+    A use that only cut it counts for what the cut would have cost on its own. One production was burnt all the same,
+    also where no run that used it has made it.
+    """
+    if energy_j is None:
         return None
-    return energy_j * sum(share for share in shares if share is not None)
+    shares = [use.used_share if use.how == ArtifactUse.How.CUT else 1.0 for use in uses]
+    known = [share for share in shares if share is not None]
+    return energy_j * max(0.0, sum(known) - 1.0) if len(known) == len(shares) else None
 
 
 def _uses(artifact: Artifact, user: Reader) -> list[ArtifactUse]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
+from django.db.models.functions import Greatest
 
 from registry.models import Artifact, ArtifactUse, Job, Origin, Project, Run, Stage, Study
 from registry.selectors import runs, studies
@@ -85,19 +86,28 @@ def metered(user: Reader) -> Metered:
 
 
 def spared(user: Reader) -> Spared:
-    """Production energy of every use that made nothing, by runs that were not given up; simulated energy apart."""
-    uses: QuerySet[ArtifactUse] = (
+    """What `artifacts.spared` says of every artifact, added up by the database; simulated energy apart.
+
+    `uses` counts those of finished runs but one for each artifact, which paid for it.
+    """
+    share = Case(When(how=ArtifactUse.How.CUT, then=F("used_share")), default=Value(1.0))
+    of_each: QuerySet[ArtifactUse, dict[str, object]] = (
         ArtifactUse.objects.filter(artifact__in=Artifact.objects.visible_to(user).order_by().values("pk"))
-        .exclude(how=ArtifactUse.How.MADE)
+        .filter(run__status=Run.Status.FINISHED)
         .exclude(artifact__origin=Origin.PUBLISHED)
         .exclude(artifact__simulated=True)
-        .exclude(run__status__in=[Run.Status.FAILED, Run.Status.CANCELLED])
+        .order_by()
+        .values("artifact")
+        .annotate(
+            again=Count("pk") - 1,
+            unmeasured=Count("pk", filter=Q(how=ArtifactUse.How.CUT, used_share=None)),
+            production_j=F("artifact__production_energy_j"),
+            spared_j=F("artifact__production_energy_j") * Greatest(Sum(share) - 1.0, 0.0),
+        )
     )
-    # As `artifacts.spared`, added up by the database: a use that only cut it spared what the cut would have cost.
-    share = Case(When(how=ArtifactUse.How.CUT, then=F("used_share")), default=Value(1.0))
-    spared_j = F("artifact__production_energy_j") * share
-    sums = uses.order_by().aggregate(energy_j=Sum(spared_j), uses=Count("pk"), known=Count(spared_j))
-    return Spared(energy_j=sums["energy_j"], uses=sums["uses"], unknown=sums["uses"] - sums["known"])
+    unknown = Case(When(production_j=None, then=F("again")), default=F("unmeasured"))
+    sums = of_each.aggregate(energy_j=Sum("spared_j"), uses=Sum("again"), unknown=Sum(unknown))
+    return Spared(energy_j=sums["energy_j"], uses=sums["uses"] or 0, unknown=sums["unknown"] or 0)
 
 
 def cards(shown: Iterable[Study], user: Reader) -> list[StudyCard]:

@@ -130,6 +130,21 @@ def test_a_cut_spared_what_its_own_artifact_would_have_cost():
     assert artifacts.spared(1000.0, uses) == 1250.0
 
 
+@pytest.mark.parametrize(("uses", "energy_j"), [(0, 0.0), (1, 0.0), (3, 2000.0)])
+def test_one_production_was_burnt_also_where_no_finished_run_made_it(uses, energy_j):
+    assert artifacts.spared(1000.0, [ArtifactUse(how="used")] * uses) == energy_j
+
+
+def test_the_counter_subtracts_a_production_whose_run_was_given_up(study, owner):
+    made = scenes.distilled_study(study)
+    cache = Artifact.objects.get(kind="logit_cache")
+    Run.objects.filter(pk=cache.made_by_run_id).update(status="cancelled")
+    scenes.use_artifact(scenes.add_run(study, "kd"), cache)
+    Run.objects.filter(pk=made["synthetic_sft 20 layers"].pk).update(status="failed")
+    found = home.spared(owner)
+    assert (found.energy_j, found.uses, found.unknown) == (9000.0, 1, 0)
+
+
 def test_a_cut_of_unknown_size_spared_nobody_knows_what():
     assert artifacts.spared(1000.0, [ArtifactUse(how="cut", used_share=None)]) is None
 
