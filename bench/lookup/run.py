@@ -72,21 +72,21 @@ def questions(kind: str, count: int) -> list[dict]:
     return asked
 
 
-def busy_s(server: subprocess.Popen) -> tuple[float, float]:
-    """Seconds of processor time: of the web processes, and of all that this PostgreSQL runs."""
+def busy_s(server: subprocess.Popen) -> tuple[dict[int, float], dict[int, float]]:
+    """Seconds of processor time by process: those of the web, and all that this PostgreSQL runs."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         postgres = psutil.Process(cursor.fetchone()[0]).parent()
     return _spent(psutil.Process(server.pid).children(recursive=True)), _spent(postgres.children())
 
 
-def _spent(processes: list[psutil.Process]) -> float:
-    total = 0.0
+def _spent(processes: list[psutil.Process]) -> dict[int, float]:
+    spent = {}
     for process in processes:
         with suppress(psutil.Error):  # it has ended
             times = process.cpu_times()
-            total += times.user + times.system
-    return total
+            spent[process.pid] = times.user + times.system
+    return spent
 
 
 def measure(client: httpx.Client, kind: str, count: int, server: subprocess.Popen) -> dict:
@@ -105,7 +105,10 @@ def measure(client: httpx.Client, kind: str, count: int, server: subprocess.Pope
         if place >= count // 10:  # the first ones warm caches up
             times.append(took)
             rows.append(len(body) / 1000)
-    web_ms, database_ms = (1000 * (b - a) / (len(times) - 1) for a, b in zip(before, busy_s(server), strict=True))
+    web_ms, database_ms = (
+        1000 * sum(spent - old.get(pid, 0.0) for pid, spent in new.items()) / (len(times) - 1)
+        for old, new in zip(before, busy_s(server), strict=True)
+    )
     times.sort()
     p95 = times[int(0.95 * len(times))]
     spent = {"web": web_ms, "database": database_ms}

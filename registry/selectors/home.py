@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Case, Count, F, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Greatest
@@ -91,7 +92,7 @@ def spared(user: Reader) -> Spared:
     `uses` counts those of finished runs but one for each artifact, which paid for it.
     """
     share = Case(When(how=ArtifactUse.How.CUT, then=F("used_share")), default=Value(1.0))
-    of_each: QuerySet[ArtifactUse, dict[str, object]] = (
+    of_each: QuerySet[ArtifactUse, Any] = (
         ArtifactUse.objects.filter(artifact__in=Artifact.objects.visible_to(user).order_by().values("pk"))
         .filter(run__status=Run.Status.FINISHED)
         .exclude(artifact__origin=Origin.PUBLISHED)
