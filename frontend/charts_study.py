@@ -23,6 +23,7 @@ from frontend.charts import (
 )
 from registry.accounting.axes import ENERGY, SUITE, TITLES, UNITS, WEIGHTED
 from registry.accounting.outlook import Outlook, Spot
+from registry.accounting.sensitivity import Sensitivity
 from registry.accounting.uncertainty import UNDECIDED, Bounds, Interval, Noise, Sureness
 from registry.accounting.units import JOULES_PER_KWH
 
@@ -218,3 +219,48 @@ def split_chart(bars: Sequence[SplitBar], *, shares: bool = False) -> go.Figure:
     figure.update_xaxes(tickvals=places, ticktext=[escaped(bar.label) for bar in bars], tickangle=-35)
     figure.update_layout(barmode="stack", legend={"traceorder": "normal"})
     return figure
+
+
+def sensitivity_chart(found: Sensitivity, *, cost_title: str, unit: str, scale: float) -> go.Figure:
+    """Quality above cost, both against one setting; a line for each curve, settings that another beats open.
+
+    Values that are not all numbers stand side by side in their order.
+    """
+    figure = blank_figure(escaped(found.setting.rpartition(".")[2].replace("_", " ")), "Quality")
+    upper, lower = figure.layout.yaxis.to_plotly_json(), figure.layout.xaxis.to_plotly_json()
+    figure.update_layout(
+        yaxis={**upper, "domain": [0.56, 1.0]},
+        yaxis2={**upper, "domain": [0.0, 0.44], "title": {"text": f"{cost_title} ({unit})" if unit else cost_title}},
+        xaxis={**lower, "anchor": "y2", "type": "linear" if _numeric(found) else "category"},
+    )
+    for place, curve in enumerate(found.curves):
+        colour, symbol = PALETTE[place % len(PALETTE)], SYMBOLS[place % len(SYMBOLS)]
+        spots = [spot for _, spot in curve.points]
+        common = {
+            "x": [value if _numeric(found) else str(value) for value, _ in curve.points],
+            "mode": "lines+markers",
+            "line": {"color": colour, "width": 1.5},
+            "marker": {
+                "color": colour,
+                "size": 9,
+                "symbol": [symbol if spot.on_front else f"{symbol}-open" for spot in spots],
+            },
+            "legendgroup": curve.label,
+            "hovertext": [_setting_hover(curve.label, value, spot, unit, scale) for value, spot in curve.points],
+            "hoverinfo": "text",
+        }
+        figure.add_trace(go.Scatter(name=escaped(curve.label), y=[spot.quality for spot in spots], **common))
+        costs = [(spot.cost or 0.0) * scale for spot in spots]
+        figure.add_trace(go.Scatter(name=escaped(curve.label), y=costs, yaxis="y2", showlegend=False, **common))
+    return figure
+
+
+def _numeric(found: Sensitivity) -> bool:
+    values = [value for curve in found.curves for value, _ in curve.points]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _setting_hover(label: str, value: object, spot: Spot, unit: str, scale: float) -> str:
+    beaten = "" if spot.on_front else "<br>Another setting beats it"
+    cost = f"{(spot.cost or 0.0) * scale:.4g} {unit}"
+    return f"<b>{escaped(label)}</b><br>{escaped(str(value))}: {cost}, {spot.quality:.3f}, n = {spot.point.n}{beaten}"

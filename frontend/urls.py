@@ -6,7 +6,20 @@ from django.urls import URLPattern, URLResolver, path
 from django.views.generic import RedirectView
 
 from frontend.forms import LoginForm
-from frontend.views import artifacts, home, imports, lookup, power, reference, runs, studies, submit, transfer, uploads
+from frontend.views import (
+    artifacts,
+    home,
+    imports,
+    lookup,
+    power,
+    reference,
+    runs,
+    studies,
+    study_pages,
+    submit,
+    transfer,
+    uploads,
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", home.home, name="home"),
@@ -19,6 +32,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("studies/<slug:slug>/points.csv", studies.points_csv, name="study_points_csv"),
     path("studies/<slug:slug>/claims/", reference.claims, name="study_claims"),
     path("studies/<slug:slug>/transfer/", transfer.page, name="study_transfer"),
+    path("studies/<slug:slug>/settings/", study_pages.settings, name="study_settings"),
+    path("studies/<slug:slug>/advice/", study_pages.advice, name="study_advice"),
     path("runs/", runs.listing, name="runs"),
     path("runs/new/", submit.new, name="run_new"),
     path("runs/plan/", submit.plan, name="run_plan"),

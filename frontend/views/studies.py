@@ -55,11 +55,11 @@ def listing(request: HttpRequest) -> HttpResponse:
 @require_safe
 def detail(request: HttpRequest, slug: str) -> HttpResponse:
     """A study's frontier, table, stages and break-even points; the fragment alone for htmx."""
-    study = _study(request, slug)
+    study = study_of(request, slug)
     if large.is_large(study):
         return studies_large.detail(request, study)
     figures = studies.figures(study, request.user)
-    form = _form(request, study, figures)
+    form = form_of(request, study, figures)
     context = {"study": study, "form": form} | _view(request, study, figures, form)
     fragment = bool(getattr(request, "htmx", None)) and not request.htmx.boosted  # type: ignore[attr-defined]
     template = "studies/_view.html" if fragment else "studies/detail.html"
@@ -135,14 +135,16 @@ def _as_file(response: HttpResponse, name: str) -> HttpResponse:
     return response
 
 
-def _study(request: HttpRequest, slug: str) -> Study:
+def study_of(request: HttpRequest, slug: str) -> Study:
+    """The study, or 404 whether it is not there or not to be seen."""
     study = studies.visible(request.user).filter(slug=slug).first()
     if study is None:
         raise Http404
     return study
 
 
-def _form(request: HttpRequest, study: Study, figures: list[RunFigures]) -> AnalysisForm:
+def form_of(request: HttpRequest, study: Study, figures: list[RunFigures]) -> AnalysisForm:
+    """The controls of the study's pages, filled from the address."""
     kind = KINDS.get(request.GET.get("simulated", ""), studies.shows_simulated(figures))
     hardware = tuple(dict.fromkeys(run.hardware for run in figures if run.simulated == kind))
     given = {"scope": FULL, "n": 1, "pue": 1.0} | request.GET.dict()
@@ -265,9 +267,9 @@ def _co2e(energy_j: float | None, asked: dict[str, Any]) -> float | None:
 
 
 def _points(request: HttpRequest, slug: str) -> tuple[Study, AnalysisForm, studies.StudyFrontier | None]:
-    study = _study(request, slug)
+    study = study_of(request, slug)
     figures = studies.figures(study, request.user)
-    form = _form(request, study, figures)
+    form = form_of(request, study, figures)
     if not form.is_valid():
         return study, form, None
     asked = form.assumptions

@@ -1,0 +1,90 @@
+"""Settings and workloads of a study, and what it advises, as pages without JavaScript."""
+
+import pytest
+from django.urls import reverse
+
+from tests import scenes
+from tests.conftest import make_spec
+
+
+@pytest.fixture
+def page(client, member, study):
+    """`page(name, **query)` → the answer of one of the study's pages."""
+    client.force_login(member)
+
+    def get(name, **query):
+        return client.get(reverse(name, args=[study.slug]), query)
+
+    return get
+
+
+def sweep(study, workload="tour-facts"):
+    reference = scenes.add_reference(study)
+    for temperature, joules, factor in ((1.0, 3000.0, 0.6), (2.0, 3100.0, 0.7), (4.0, 3300.0, 0.5)):
+        spec = make_spec("kd", distillation={"temperature": temperature}).to_dict()
+        run = scenes.complete_run(
+            study,
+            "kd",
+            reference,
+            training_j=joules,
+            factor=factor,
+            spec=spec,
+            configuration=f"T{temperature}",
+            workload=workload,
+        )
+        scenes.add_artifact(run)
+
+
+def test_a_swept_setting_has_a_chart_and_the_same_in_a_table(page, study):
+    sweep(study)
+    answer = page("study_settings")
+    ((_, _, found, figure),) = answer.context["found"]
+    assert (found.setting, len(found.curves)) == ("distillation.temperature", 1)
+    assert [trace["x"] for trace in figure["data"]] == [[1.0, 2.0, 4.0]] * 2
+    assert answer.content.decode().count('class="dominated"') == 1
+
+
+def test_workloads_stand_beside_their_mean(page, study):
+    study.average_workloads = True
+    study.save()
+    reference = scenes.add_reference(study)
+    for workload, joules in (("math", 1000.0), ("code", 3000.0)):
+        scenes.complete_run(study, "sft", reference, training_j=joules, factor=0.5, workload=workload)
+    answer = page("study_settings")
+    assert answer.context["workloads"] == ("code", "math")
+    (row,) = answer.context["rows"]
+    assert [spot.point.energy_j for spot in row.by_workload] == [3120.0, 1120.0]
+    assert row.mean.point.energy_j == 2120.0
+
+
+def test_a_study_without_a_sweep_says_what_it_takes(page, study):
+    assert "No setting varies here" in page("study_settings").content.decode()
+
+
+def test_advice_shows_its_arithmetic(page, study):
+    scenes.distilled_study(study)
+    answer = page("study_advice", q_floor="0.65", students="100", size="12 layers")
+    choice = answer.context["advice"].choice
+    assert (choice.spot.point.pipeline, choice.spot.point.student) == ("kd", "12 layers")
+    assert choice.training_kwh == pytest.approx((20 + 2200 + 100 + 90) / 3.6e6)
+    assert "÷ 100" in answer.content.decode()
+
+
+def test_a_size_without_measurements_is_answered_with_no_measured_basis(page, study):
+    scenes.distilled_study(study)
+    answer = page("study_advice", other="70 layers")
+    assert "No measured basis for 70 layers" in answer.content.decode()
+    assert answer.context["advice"].choice is None
+
+
+@pytest.mark.parametrize("query", [{"students": "0"}, {"q_floor": "much"}])
+def test_a_wish_that_cannot_be_is_refused_at_its_field(page, study, query):
+    answer = page("study_advice", **query)
+    assert answer.status_code == 400
+    assert next(iter(query)) in answer.content.decode()
+
+
+@pytest.mark.parametrize("name", ["study_settings", "study_advice"])
+def test_a_stranger_sees_neither(client, stranger, study, name):
+    client.force_login(stranger)
+    assert client.get(reverse(name, args=[study.slug])).status_code == 404
