@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from frontend.views.paging import PAGE
 from registry.accounting.stages import PIPELINES
 from registry.models import Origin, Run, Study
-from registry.selectors.words import runs_matching
+from registry.selectors.words import MOST, runs_matching
 
 
 class RunFilter(filters.FilterSet):  # type: ignore[misc]  # the package has no types
@@ -31,10 +31,12 @@ class RunFilter(filters.FilterSet):  # type: ignore[misc]  # the package has no 
         model = Run
         fields: list[str] = []
 
-    def __init__(self, *args: Any, studies: QuerySet[Study], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, studies: QuerySet[Study], whole: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.whole = whole  # not for one page alone
         self.filters["study"].queryset = studies
 
     def containing(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
         """Runs with words that begin as those of `value` in what names them."""
-        return runs_matching(rows, value, below=self.data.get("before", ""), page=PAGE)
+        below, page = ("", MOST) if self.whole else (self.data.get("before", ""), PAGE)
+        return runs_matching(rows, value, below=below, page=page)

@@ -26,6 +26,7 @@ from registry.accounting.uncertainty import Bounds, Sureness
 from registry.models import Study
 from registry.selectors import factors, home, large, outlook, runs, studies
 from registry.selectors.measures import TooManyRuns
+from registry.tables import neutral
 
 # What a download holds of the axes beside the points in energy.
 ON_AXES = ("cost", "cost_sd", "quality", "on_frontier", "dominated_by", "probability", "verdict", "cost_excess")
@@ -116,12 +117,6 @@ def write_csv(target: Any, rows: list[dict[str, Any]]) -> None:
     writer = csv.writer(target)
     writer.writerow(columns)
     writer.writerows([neutral(row.get(name)) for name in columns] for row in flat)
-
-
-def neutral(value: Any) -> Any:
-    """Text that begins like a formula gets an apostrophe in front; numbers and the rest stay as they are."""
-    dangerous = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if dangerous else value
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

@@ -47,13 +47,13 @@ def test_nested_facts_become_rows():
 
 @pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
 def test_text_that_a_spreadsheet_would_run_is_disarmed(value):
-    from frontend.views.studies import neutral
+    from registry.tables import neutral
 
     assert neutral(value) == f"'{value}"
 
 
 def test_a_negative_number_stays_a_number():
-    from frontend.views.studies import neutral
+    from registry.tables import neutral
 
     assert neutral(-0.5) == -0.5
 

@@ -1,5 +1,6 @@
 """Runs: in a list, in full, planned and uploaded."""
 
+from functools import cache
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -34,6 +35,12 @@ class SummarySerializer(serializers.ModelSerializer[RunSummary]):
             "records",
         ]
         read_only_fields = fields
+
+
+@cache
+def _summary() -> SummarySerializer:
+    """One for all rows: building it costs more than using it."""
+    return SummarySerializer()
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
@@ -74,7 +81,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     def get_summary(self, run: Run) -> Any:
         """Null before anything was booked."""
         summary = getattr(run, "summary", None)
-        return None if summary is None else SummarySerializer(summary).data
+        return None if summary is None else _summary().to_representation(summary)
 
     def get_simulated(self, run: Run) -> bool:
         """Of the run itself or of a record."""
