@@ -80,7 +80,7 @@ def assemble(
     quality = measured.sampling
     began = datetime.fromisoformat(start["started_at"])
     idle = _idle(start, measured, began)
-    parts = {"parts": progress["parts"]} if progress.get("parts") else {}
+    parts = {name: progress[name] for name in ("parts", "work") if progress.get(name)}
     return StageRecord(
         **{name: start[name] for name in _FROM_START},
         idle_power_w=idle.power_w,

@@ -112,6 +112,7 @@ class Meter:
         }
         self._tokens: dict[str, int] = {}
         self._parts: dict[str, float] = {}
+        self._work: dict[str, float | str] = {}
         self._flags: dict[str, dict[str, str]] = {}  # by code: trouble that repeats is said once
         self._lock = Lock()
         self._saved_at = 0.0
@@ -209,6 +210,20 @@ class Meter:
             for kind, count in given.items():
                 if count:
                     self._tokens[kind] = self._tokens.get(kind, 0) + int(count)
+        self._save_progress()
+
+    def add_work(self, *, flops: float, moved_bytes: float | None = None, precision: str = "bf16") -> None:
+        """Add to the floating-point operations done, by a stated formula, and to the bytes moved where one states them.
+
+        Kept in the record's `extra.work`: what an ideal run of the same work would have taken follows from it.
+        """
+        if flops < 0 or (moved_bytes or 0) < 0:
+            raise MeterError(f"{flops!r} operations and {moved_bytes!r} bytes cannot be added; counts only grow")
+        with self._lock:
+            self._work["flops"] = float(self._work.get("flops", 0.0)) + flops
+            if moved_bytes is not None:
+                self._work["bytes"] = float(self._work.get("bytes", 0.0)) + moved_bytes
+            self._work["precision"] = precision
         self._save_progress()
 
     @contextmanager
@@ -317,7 +332,7 @@ class Meter:
                 self._remark("progress_unsaved", f"token counts could not be kept on disk: {error}")
 
     def _progress(self) -> dict[str, Any]:
-        return {"tokens": dict(self._tokens), "parts": dict(self._parts)}
+        return {"tokens": dict(self._tokens), "parts": dict(self._parts), "work": dict(self._work)}
 
     def _watch_sampler(self) -> None:
         """If the sampler has died, go on with another one. The hole stays visible in the log and in the flags."""

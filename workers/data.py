@@ -83,6 +83,13 @@ class Batch:
     digests: tuple[str, ...]
     prompt_tokens: int
     padding: int
+    squares: int  # Σ of the rows' lengths squared: what attention costs goes by it
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the formulas for operations take, padding left out."""
+        positions = self.prompt_tokens + self.labels
+        return {"positions": positions, "squared_lengths": self.squares, "head_positions": self.labels}
 
     @property
     def labels(self) -> int:
@@ -90,12 +97,12 @@ class Batch:
         return int(self.targets.shape[0])
 
 
-def collate(examples: Sequence[Example], device: torch.device, pad: int = 0) -> Batch:
-    """Pad to the longest. The padding id is arbitrary: attention is causal and no label follows a pad.
+def collate(examples: Sequence[Example], device: torch.device, pad: int = 0, width: int | None = None) -> Batch:
+    """Pad to the longest, or to `width`. The padding id is arbitrary: attention is causal and no label follows a pad.
 
     The logits at position i predict the token at i + 1, so a label at i + 1 selects position i.
     """
-    width = max(len(example.ids) for example in examples)
+    width = max(width or 0, *(len(example.ids) for example in examples))
     ids = torch.full((len(examples), width), pad, dtype=torch.long)
     select: list[int] = []
     targets: list[int] = []
@@ -112,6 +119,7 @@ def collate(examples: Sequence[Example], device: torch.device, pad: int = 0) -> 
         tuple(example.digest for example in examples),
         real - len(targets),
         len(examples) * width - real,
+        sum(len(example.ids) ** 2 for example in examples),
     )
 
 

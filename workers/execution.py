@@ -21,9 +21,9 @@ from stagemeter import Meter, StageRecord, baseline, prerun, spool
 from stagemeter import environment as environments
 from stagemeter.errors import MeterError, StagemeterError
 from workers import traces
-from workers.reporting import Heartbeat, JobLost, MeterReport
+from workers.reporting import Heartbeat, JobLost, MeterReport, stop_on_sigterm
 from workers.stages import stage
-from workers.stages.contract import StageConfig, StageOutput
+from workers.stages.contract import Preempted, StageConfig, StageOutput
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ def execute(job_id: uuid.UUID) -> None:
     ticket = jobs.claim(job_id=job_id, worker=worker_name())
     if ticket is None:
         return
+    stop_on_sigterm()
     environment = environments.collect(settings.BASE_DIR)
     host = _host(ticket, environment)
     meter = Meter(
@@ -54,6 +55,9 @@ def execute(job_id: uuid.UUID) -> None:
     except JobLost:
         logger.warning("job %s was taken away or cancelled; its energy is booked", ticket.job_id)
         jobs.fail(ticket=ticket, record=_record(meter), error="taken away or cancelled", again=False)
+    except Preempted:
+        logger.warning("job %s is handed back: this worker was asked to stop", ticket.job_id)
+        jobs.hand_back(ticket=ticket, record=_record(meter))
     except InputLost as error:
         jobs.lose_input(ticket=ticket, record=_record(meter), error=str(error))
     except WorkloadError as error:

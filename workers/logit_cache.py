@@ -20,13 +20,14 @@ from torch import Tensor
 
 from registry.accounting.spec import DistillationSpec
 from registry.workloads.rows import WorkloadError
-from workers.data import TOKENS_PER_PASS, Example, by_length, collate, label_states
+from workers.data import TOKENS_PER_PASS, Batch, Example, by_length, collate, label_states
 from workers.logit_codec import Kept, coarser, decode, encode, join, rounded
 from workers.storage import read_json, whole_file, write_json
 
 MANIFEST = "manifest.json"
 FORMAT = 2
 ROWS_PER_SHARD = 256
+FIRST_POWER = 4.0  # the temperature from which powers are squared down
 HEAD_CHUNK = 512  # positions whose logits over the whole vocabulary live at once
 
 
@@ -64,13 +65,13 @@ def write(
     capture: Capture,
     *,
     batch_size: int,
-    each_batch: Callable[[int, int, int], None],
+    each_batch: Callable[[Batch], None],
     rows_per_shard: int = ROWS_PER_SHARD,
 ) -> dict[str, Any]:
     """Run the teacher over `examples` and keep its logits; return the manifest.
 
     A shard that is already complete is left as it is, so an interrupted run goes on where it stopped.
-    `each_batch(prompt tokens, label positions, padding)` is called after each forward pass.
+    `each_batch` is called after each forward pass.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ordered = [example for batch in by_length(examples, batch_size, TOKENS_PER_PASS) for example in batch]
@@ -115,7 +116,7 @@ def _capture_rows(
     capture: Capture,
     *,
     batch_size: int,
-    each_batch: Callable[[int, int, int], None],
+    each_batch: Callable[[Batch], None],
 ) -> tuple[Kept, list[float]]:
     """What the teacher thinks at the rows' label positions, and its mass beyond the top k, summed, by temperature."""
     pieces = []
@@ -129,7 +130,7 @@ def _capture_rows(
             kept = keep(logits, capture)
             tail += _tail_mass(kept, capture.temperatures).double().sum(0)
             pieces.append(kept)
-        each_batch(batch.prompt_tokens, batch.labels, batch.padding)
+        each_batch(batch)
     return join(pieces), tail.tolist()
 
 
@@ -155,36 +156,38 @@ def exact_products(dtype: torch.dtype) -> Iterator[None]:
 def keep(logits: Tensor, capture: Capture) -> Kept:
     """fp32 logits [N, V], which are overwritten → what is kept of them."""
     values, ids = logits.topk(min(capture.k, logits.shape[1]), dim=1)
-    logits.sub_(values[:, :1])
-    log_z = log_partition(logits, capture.temperatures)
+    log_z = log_partition(logits.sub_(values[:, :1]), capture.temperatures)
     return Kept(ids.to(torch.int32).cpu(), (values - values[:, :1]).cpu(), log_z.cpu())
 
 
 def log_partition(logits: Tensor, temperatures: Sequence[float]) -> Tensor:
-    """log Σ_V exp(logit / T) [N, T] of logits [N, V] whose largest is 0; the logits are overwritten.
+    """log Σ_V exp(logit / T) [N, T] of logits [N, V] whose largest is 0.
 
-    Where one temperature is half of another, its powers are the squares of the other's: one exponential serves 4, 2, 1.
+    Powers at half a temperature are the squares of those at the whole: one exponential serves 4, 2 and 1. Below 4 a
+    temperature comes down from its first doubling from 4 on, so it is the same number whatever stands beside it.
     """
     found: dict[float, Tensor] = {}
-    powers = logits.clone() if len(_chains(temperatures)) > 1 else logits
-    for chain in _chains(temperatures):
-        if found:
-            powers.copy_(logits)
-        for temperature in chain:
-            powers = powers.div_(temperature).exp_() if temperature == chain[0] else powers.mul_(powers)
-            found[temperature] = powers.sum(1).log()
+    for root, chain in sorted(_by_root(temperatures).items()):
+        powers = (logits / root).exp_()
+        temperature = root
+        while True:
+            if temperature in chain:
+                found[temperature] = powers.sum(1).log()
+            if temperature <= min(chain):
+                break
+            powers.mul_(powers)
+            temperature /= 2
     return torch.stack([found[temperature] for temperature in temperatures], dim=1)
 
 
-def _chains(temperatures: Sequence[float]) -> list[list[float]]:
-    """Temperatures in chains of which each is half of the one before."""
-    chains: list[list[float]] = []
-    for temperature in sorted(set(temperatures), reverse=True):
-        chain = next((c for c in chains if c[-1] == 2 * temperature), None)
-        if chain is None:
-            chains.append([temperature])
-        else:
-            chain.append(temperature)
+def _by_root(temperatures: Sequence[float]) -> dict[float, list[float]]:
+    """Temperatures by the first of T, 2T, 4T… that is at least 4."""
+    chains: dict[float, list[float]] = {}
+    for temperature in temperatures:
+        root = temperature
+        while root < FIRST_POWER:
+            root *= 2
+        chains.setdefault(root, []).append(temperature)
     return chains
 
 

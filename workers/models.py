@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from registry.accounting.floor import ModelShape
 from registry.accounting.spec import ModelSpec, layer_block
 from registry.workloads.catalogue import CHAT_TEMPLATE, SMOLLM2, model, smollm2_file
 from registry.workloads.rows import UnknownName, WorkloadError
@@ -107,6 +108,25 @@ def body(language_model: PreTrainedModel) -> Any:
 def head(language_model: PreTrainedModel) -> Any:
     """The head: hidden states [N, d] → logits [N, V]. Called at the positions that matter only."""
     return language_model.get_output_embeddings()
+
+
+def shape(language_model: Any) -> ModelShape:
+    """What the formulas for operations need of a model."""
+    config = language_model.config
+    layers = body(language_model).layers
+    heads = config.num_attention_heads
+    return ModelShape(
+        parameters=sum(weights.numel() for weights in layers.parameters()),
+        layers=len(layers),
+        attention_width=heads * (getattr(config, "head_dim", None) or config.hidden_size // heads),
+        vocabulary=config.vocab_size,
+        width=config.hidden_size,
+    )
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """The type of the products as the table of devices names it."""
+    return "bf16" if dtype == torch.bfloat16 else "fp32"
 
 
 def autocast(dtype: torch.dtype) -> Any:

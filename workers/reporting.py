@@ -1,5 +1,6 @@
 """How a running stage speaks: tokens and parts to the meter, progress and a sign of life to the database."""
 
+import signal
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -12,12 +13,22 @@ from django.db import DatabaseError, connection
 from registry.services import jobs
 from registry.services.jobs import Ticket
 from stagemeter import Meter
+from workers.stages.contract import Preempted
 
 CURVE_POINTS = 200  # of the live power curve; a longer one is thinned by half
 
 
 class JobLost(Exception):
     """The job was cancelled, or its lease ran out and somebody else has it."""
+
+
+stopping = threading.Event()  # set once this process was asked to stop
+
+
+def stop_on_sigterm() -> None:
+    """Have SIGTERM end a stage at its next progress, with its place kept, instead of killing it on the spot."""
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python sets no handlers
+        signal.signal(signal.SIGTERM, lambda *_: stopping.set())
 
 
 class Heartbeat:
@@ -83,6 +94,8 @@ class MeterReport:
         """Shown with the next heartbeat."""
         if self._heartbeat.lost:
             raise JobLost
+        if stopping.is_set():
+            raise Preempted
         self._heartbeat.progress = {"done": done, "total": total, "note": note, "figures": dict(figures or {})}
 
     def tokens(
@@ -92,6 +105,10 @@ class MeterReport:
         self._meter.add_tokens(
             prompt=prompt, generated=generated, trained=trained, padding=padding, evaluated=evaluated
         )
+
+    def work(self, *, flops: float, moved_bytes: float | None = None, precision: str = "bf16") -> None:
+        """Counted in the record."""
+        self._meter.add_work(flops=flops, moved_bytes=moved_bytes, precision=precision)
 
     def part(self, name: str) -> AbstractContextManager[None]:
         """Timed in the record."""

@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 from transformers import Adafactor
 
+from registry.accounting.floor import forward_flops, training_flops
 from registry.accounting.spec import TrainingSpec
 from registry.workloads.rows import WorkloadError
 from workers.checkpoints import Checkpoints
 from workers.data import TOKENS_PER_PASS, Batch, Example, by_length, collate, label_states
 from workers.losses import Distillation, Loss
-from workers.models import autocast, resolve_precision
-from workers.stages.contract import Report
+from workers.models import autocast, precision_name, resolve_precision, shape
+from workers.stages.contract import Preempted, Report
 
 # Label positions whose logits live at once; with more, the head runs forward and backward piece by piece.
 HEAD_CHUNK = 512
 VALIDATION_ROWS = 64
+FP32, STOCHASTIC, NEAREST = "fp32", "stochastic", "nearest"  # what holds the weights, and how bf16 is rounded
 
 
 @dataclass
@@ -50,6 +52,7 @@ def train(
     seed: int,
     workdir: Path,
     report: Report,
+    max_length: int | None = None,
 ) -> Progress:
     """Train in place and leave the weights of the best validation loss in the model.
 
@@ -61,20 +64,23 @@ def train(
             "no training or validation rows are left after over-long rows were dropped; raise max_length"
         )
     dtype = resolve_precision(settings.precision)
-    language_model.train()
+    make_ready(language_model, settings)
+    width = max_length if settings.padding == "max_length" else None
+    model_shape = shape(language_model)
     optimizer = make_optimizer(language_model, settings)
     checkpoints = Checkpoints(workdir / "checkpoints")
     progress = Progress(**checkpoints.restore(language_model, optimizer) or {})
-    torch.manual_seed(seed * 1_000_003 + progress.step)
 
     while progress.step < settings.max_steps and not progress.stopped_early:
         started = time.monotonic()
+        torch.manual_seed(seed * 1_000_003 + progress.step)  # randomness by (seed, step): nothing of it has to be kept
         rate = learning_rate(settings, progress.step)
         for group in optimizer.param_groups:
             group["lr"] = rate
 
         batches = [
-            collate(part, language_model.device) for part in step_examples(examples, settings, seed, progress.step)
+            collate(part, language_model.device, width=width)
+            for part in step_examples(examples, settings, seed, progress.step)
         ]
         labels = sum(batch.labels for batch in batches)
         sums = []
@@ -82,11 +88,12 @@ def train(
             with autocast(dtype):
                 sums.append(backward(language_model, batch, loss, scale=1 / labels))
             report.tokens(prompt=batch.prompt_tokens, trained=batch.labels, padding=batch.padding)
+            report.work(flops=training_flops(model_shape, **batch.counts), precision=precision_name(dtype))
         total, tail = (torch.stack(sums).sum(0) / labels).tolist()  # once a step: the device is not waited for before
         norm = torch.nn.utils.clip_grad_norm_(language_model.parameters(), settings.clip_norm)
         if not math.isfinite(total) or not torch.isfinite(norm):
             raise WorkloadError(f"the loss became {total} at step {progress.step}; lower training.learning_rate")
-        optimizer.step()
+        step_weights(optimizer, settings)
         optimizer.zero_grad(set_to_none=True)
 
         progress.step += 1
@@ -95,22 +102,33 @@ def train(
         if isinstance(loss, Distillation):
             progress.tail_mass = ((progress.tail_mass or 0.0) * (progress.step - 1) + tail) / progress.step
             figures["tail_mass"] = tail
-        report.progress(done=progress.step, total=settings.max_steps, note="training", figures=figures)
-
-        if progress.step % settings.evaluate_every == 0 or progress.step == settings.max_steps:
+        preempted = said(report, settings, progress.step, "training", figures)
+        due = progress.step % settings.evaluate_every == 0 or progress.step == settings.max_steps
+        if due:
             with report.part("validation"):
                 validated = validation_loss(language_model, validation, dtype, report)
             judge(progress, validated, total, settings)
-            report.progress(
-                done=progress.step, total=settings.max_steps, note="validated", figures={"validation_loss": validated}
-            )
+        if due or preempted:  # after the validation that is due: whoever goes on would not make up for it
             with report.part("checkpoint"):
                 checkpoints.save(language_model, optimizer, asdict(progress), keep=progress.best_step)
+        if due and not preempted:
+            preempted = said(report, settings, progress.step, "validated", {"validation_loss": validated})
+        if preempted:
+            raise preempted
 
     with report.part("checkpoint"):
         checkpoints.load_weights(language_model, progress.best_step)
     language_model.eval()
     return progress
+
+
+def said(report: Report, settings: TrainingSpec, step: int, note: str, figures: dict[str, float]) -> Preempted | None:
+    """Report progress; what asks the stage to stop is handed back, to be raised once its place is kept."""
+    try:
+        report.progress(done=step, total=settings.max_steps, note=note, figures=figures)
+    except Preempted as asked:
+        return asked
+    return None
 
 
 def backward(language_model: Any, batch: Batch, loss: Loss, scale: float) -> Tensor:
@@ -148,6 +166,7 @@ def validation_loss(language_model: Any, examples: Sequence[Example], dtype: tor
                 total += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
         labels += batch.labels
         report.tokens(evaluated=batch.labels + batch.prompt_tokens, padding=batch.padding)
+        report.work(flops=forward_flops(shape(language_model), **batch.counts), precision=precision_name(dtype))
     language_model.train()
     return total / labels
 
@@ -175,12 +194,47 @@ def learning_rate(settings: TrainingSpec, step: int) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def make_ready(language_model: Any, settings: TrainingSpec) -> None:
+    """For training: weights in the type that holds them, activations kept or computed anew."""
+    language_model.train()
+    if settings.weights != FP32:
+        language_model.to(torch.bfloat16)
+    if settings.gradient_checkpointing == "on":
+        language_model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def step_weights(optimizer: torch.optim.Optimizer, settings: TrainingSpec) -> None:
+    """One optimiser step. Stochastic: taken in fp32 from the bf16 weights, and rounded back at random.
+
+    Rounded to the nearest, an update below half a step of bf16, 0.2 % of the weight, would be lost every time; up or
+    down in proportion to what is left, it arrives on average (arXiv:2010.06192).
+    """
+    if settings.weights != STOCHASTIC:
+        optimizer.step()
+        return
+    weights = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+    gradients = [one.grad for one in weights]
+    optimizer.zero_grad(set_to_none=True)
+    for one, gradient in zip(weights, gradients, strict=True):  # in turn: one tensor at a time is there in fp32
+        one.data, one.grad = one.data.float(), gradient.float()
+        optimizer.step()
+        one.data, one.grad = round_at_random(one.data), None
+
+
+def round_at_random(values: Tensor) -> Tensor:
+    """fp32 → bf16, up or down with a probability that makes the mean exact: random low bits are added and cut off."""
+    bits = values.contiguous().view(torch.int32)
+    noise = torch.randint(0, 1 << 16, bits.shape, dtype=torch.int32, device=bits.device)
+    return ((bits + noise) & -65536).view(torch.float32).bfloat16()
+
+
 def make_optimizer(language_model: Any, settings: TrainingSpec) -> torch.optim.Optimizer:
-    """One configuration for every pipeline: the learning rate as stated, not scaled by the weights' size."""
+    """One configuration for every pipeline; the learning rate is scaled by the weights' size only on request."""
     weights = language_model.parameters()
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
-    return Adafactor(weights, lr=settings.learning_rate, scale_parameter=False, relative_step=False, warmup_init=False)
+    scaled = settings.optimizer == "adafactor_scaled"
+    return Adafactor(weights, lr=settings.learning_rate, scale_parameter=scaled, relative_step=False, warmup_init=False)
 
 
 def step_examples(examples: Sequence[Example], settings: TrainingSpec, seed: int, step: int) -> Iterator[list[Example]]:

@@ -60,6 +60,17 @@ def figure(number: str, unit: str = "") -> SafeString:
 
 
 @register.filter
+def si(value: float | None) -> SafeString:
+    """A large number with the prefix of the SI before its unit: 1.23 T."""
+    if not present(value):
+        return nothing()
+    size, prefix = next(
+        ((s, p) for s, p in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")) if value >= s), (1.0, "")
+    )
+    return figure(digits(value / size), prefix)
+
+
+@register.filter
 def energy(joules: float | None, unit: str = "") -> SafeString:
     """Joules as kWh, Wh or J, whichever reads best, or in the unit named."""
     if not present(joules):

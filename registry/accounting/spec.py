@@ -59,7 +59,10 @@ class TrainingSpec:
     batch_size: int = 4
     accumulation_steps: int = 16
     clip_norm: float = 1.0
-    precision: str = "bf16"
+    precision: str = "bf16"  # of the products
+    weights: str = "fp32"  # fp32 | stochastic (bf16, rounded at random) | nearest (bf16, as the paper's harness)
+    padding: str = "longest"  # longest (of a batch of like lengths) | max_length (as the paper's harness)
+    gradient_checkpointing: str = "off"  # off | on (as the paper's harness)
     max_steps: int = 2000
     evaluate_every: int = 100
     early_stopping_delta: float = 2e-3
@@ -202,7 +205,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dataset.validation_rows": (lambda v: 1 <= v <= 10**6, "between 1 and 1,000,000"),
     "dataset.evaluation_rows": (lambda v: 1 <= v <= 10**6, "between 1 and 1,000,000"),
     "dataset.max_length": (lambda v: 8 <= v <= 2**20, "between 8 and 1,048,576 tokens"),
-    "training.optimizer": (lambda v: v in ("adafactor", "adamw"), "adafactor or adamw"),
+    "training.optimizer": (
+        lambda v: v in ("adafactor", "adafactor_scaled", "adamw"),
+        "adafactor, adafactor_scaled or adamw",
+    ),
     "training.learning_rate": (lambda v: 0 < v <= 1, "above 0 and at most 1"),
     "training.schedule": (lambda v: v in ("cosine", "constant"), "cosine or constant"),
     "training.warmup_steps": (lambda v: v >= 0, "0 or more"),
@@ -210,6 +216,9 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "training.accumulation_steps": (lambda v: 1 <= v <= 4096, "between 1 and 4,096"),
     "training.clip_norm": (lambda v: v > 0, "above 0"),
     "training.precision": (lambda v: v in ("bf16", "fp32", "auto"), "bf16, fp32 or auto"),
+    "training.weights": (lambda v: v in ("fp32", "stochastic", "nearest"), "fp32, stochastic or nearest"),
+    "training.padding": (lambda v: v in ("longest", "max_length"), "longest or max_length"),
+    "training.gradient_checkpointing": (lambda v: v in ("off", "on"), "off or on"),
     "training.max_steps": (lambda v: 1 <= v <= 10**7, "between 1 and 10,000,000"),
     "training.evaluate_every": (lambda v: v >= 1, "1 or more"),
     "training.early_stopping_delta": (lambda v: v >= 0, "0 or more"),

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import Prefetch, Q, QuerySet
 
 from registry.accounting.figures import FULL, Charge, RunFigures, charge
+from registry.accounting.floor import Efficiency, efficiency
 from registry.accounting.rates import Rate, stage_rate
 from registry.models import ArtifactUse, Attempt, EvaluationScore, Job, Run, Stage, StageReview, Study
 from registry.selectors.figures import Reader, figures_of, standing_records
@@ -49,6 +50,16 @@ class StageView:
     duration_s: float | None
     rate: Rate
     tokens: dict[str, int]
+
+    @property
+    def efficiency(self) -> Efficiency:
+        """Operations a second, and the GPUs' energy over that of an ideal run of the same work."""
+        return efficiency(
+            [record.extra.get("work") for record in self.records],
+            energy_j=_sum([record.gpu_energy_j for record in self.records]),
+            duration_s=self.duration_s,
+            gpus=tuple(str(device.get("name")) for device in self.records[-1].devices) if self.records else (),
+        )
 
     @property
     def reused(self) -> bool:

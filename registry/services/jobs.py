@@ -24,6 +24,7 @@ from registry.services.errors import Conflict
 from stagemeter.records import StageRecord
 
 MAX_ATTEMPTS = 3
+HANDED_BACK = "handed back: the worker was asked to stop"
 RESEND_AFTER = timedelta(seconds=60)
 REAP_SHARE = 0.1  # of the lease's time, at most, lies between two rounds of the reaper
 
@@ -147,6 +148,17 @@ def fail(*, ticket: Ticket, record: StageRecord | None, error: str, again: bool)
             _retry_or_give_up(job, error, again=again)
 
 
+def hand_back(*, ticket: Ticket, record: StageRecord | None) -> None:
+    """Book an attempt whose worker was asked to stop, and let another go on. It counts as no try."""
+    with transaction.atomic():
+        job = _mine(ticket, lock=True)
+        _close_attempt(ticket, Attempt.Status.FAILED if job else Attempt.Status.LOST, HANDED_BACK)
+        if record is not None:
+            book(record=record, attempt=Attempt.objects.get(pk=ticket.attempt_id))
+        if job is not None:
+            _retry_or_give_up(job, "", again=True)
+
+
 def lose_input(*, ticket: Ticket, record: StageRecord | None, error: str) -> None:
     """Book an attempt that found one of its inputs corrupt, and let its run decide anew: use another, or make it."""
     with transaction.atomic():
@@ -264,7 +276,7 @@ def _close_attempt(ticket: Ticket, status: str, error: str = "") -> None:
 
 def _retry_or_give_up(job: Job, error: str, *, again: bool) -> None:
     job.error, job.lease_expires_at, job.fence = error, None, job.fence + 1
-    if again and job.attempts.count() < MAX_ATTEMPTS:
+    if again and job.attempts.exclude(error=HANDED_BACK).count() < MAX_ATTEMPTS:
         job.save(update_fields=["error", "lease_expires_at", "fence"])
         scheduling.send(job)
         return

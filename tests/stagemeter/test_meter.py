@@ -94,7 +94,7 @@ def test_tokens_cannot_be_taken_back(spool_dir):
         meter.add_tokens(evaluated=-1)
 
 
-def test_parts_are_timed_and_those_of_one_name_add_up(spool_dir):
+def test_parts_are_timed_and_work_is_counted_and_both_add_up(spool_dir):
     with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
         slept_s = 0.0
         for _ in range(2):
@@ -102,6 +102,8 @@ def test_parts_are_timed_and_those_of_one_name_add_up(spool_dir):
                 began = time.monotonic()
                 time.sleep(0.1)
                 slept_s += time.monotonic() - began
+            meter.add_work(flops=2e9, moved_bytes=10, precision="fp32")
+    assert meter.record.extra["work"] == {"flops": 4e9, "bytes": 20.0, "precision": "fp32"}
     assert meter.record.extra["parts"]["validation"] == pytest.approx(slept_s, abs=0.1)
 
 

@@ -28,7 +28,7 @@ def _write(folder, examples, capture=CAPTURE, **options):
         examples,
         capture,
         batch_size=4,
-        each_batch=lambda prompt, labels, padding: calls.append((prompt, labels, padding)),
+        each_batch=lambda batch: calls.append((batch.prompt_tokens, batch.labels, batch.padding)),
         **options,
     )
     return manifest, calls
@@ -187,7 +187,10 @@ def test_one_exponential_serves_a_chain_of_temperatures():
     logits -= logits.amax(1, keepdim=True)
     for temperatures in ((1.0, 2.0, 4.0), (0.7, 1.0, 1.4, 3.0), (1.0,)):
         exact = torch.stack([(logits.double() / t).logsumexp(1) for t in temperatures], dim=1)
-        torch.testing.assert_close(log_partition(logits.clone(), temperatures).double(), exact, rtol=1e-5, atol=1e-5)
+        found = log_partition(logits, temperatures)
+        torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
+        alone = [log_partition(logits, (t,))[:, 0] for t in temperatures]
+        assert torch.equal(found, torch.stack(alone, dim=1))
 
 
 def test_the_mean_tail_mass_is_in_the_manifest_for_each_temperature(tmp_path, examples):

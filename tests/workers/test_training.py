@@ -6,13 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from registry.accounting.floor import forward_flops, training_flops
 from registry.accounting.spec import TrainingSpec
 from registry.workloads.rows import WorkloadError
 from tests.workers import tiny
-from workers import logit_cache, training
+from workers import logit_cache, models, training
 from workers.data import collate, encode, label_states
 from workers.logit_cache import Capture, LogitCache
 from workers.losses import CrossEntropy, Distillation
+from workers.stages.contract import Preempted
 from workers.training import Progress, backward, judge, learning_rate, step_examples, train
 
 SETTINGS = TrainingSpec(
@@ -51,13 +53,83 @@ class Killed(BaseException):
 
 
 class DiesAt(tiny.Notes):
+    death: type[BaseException] = Killed
+
     def __init__(self, step: int) -> None:
         super().__init__()
         self.step = step
 
     def progress(self, *, done, total, note="", figures=None) -> None:
         if note == "training" and done == self.step:
-            raise Killed
+            raise self.death
+
+
+class IsAskedToStopAt(DiesAt):
+    death = Preempted
+
+
+@pytest.mark.parametrize(
+    ("step", "changes"),
+    [
+        (3, {"optimizer": "adamw"}),
+        (2, {"optimizer": "adafactor_scaled"}),
+        (3, {"weights": "stochastic"}),
+        (1, {"weights": "nearest"}),
+    ],
+    ids=["adamw", "at an evaluation", "stochastic", "nearest"],
+)
+def test_a_run_asked_to_stop_keeps_its_place_and_ends_with_the_same_weights(tmp_path, step, changes):
+    settings = replace(SETTINGS, max_steps=4, **changes)
+    whole, reference = _train(tmp_path / "whole", settings)
+    with pytest.raises(Preempted):
+        _train(tmp_path / "stopped", settings, notes=IsAskedToStopAt(step))
+    assert (tmp_path / "stopped" / "checkpoints" / f"step-{step:08d}").is_dir()
+    notes = tiny.Notes()
+    resumed, progress = _train(tmp_path / "stopped", settings, notes=notes)
+    assert [said["done"] for said in notes.progresses if said["note"] == "training"] == list(range(step + 1, 5))
+    assert replace(progress, seconds=0) == replace(reference, seconds=0)
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(weights, resumed.state_dict()[name]), name
+
+
+def test_a_checkpoint_holds_no_pickle(tmp_path):
+    _train(tmp_path, replace(SETTINGS, max_steps=2))
+    names = {path.suffix for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()}
+    assert names == {".safetensors", ".json"}
+
+
+def test_rounding_at_random_keeps_an_update_that_rounding_to_the_nearest_loses():
+    weights = torch.full((20_000,), 1.0) + 1e-3  # an eighth of a step of bf16 above 1
+    torch.manual_seed(0)
+    rounded = training.round_at_random(weights)
+    assert rounded.dtype == torch.bfloat16
+    assert set(rounded.float().tolist()) == {1.0, 1.0078125}
+    assert rounded.float().mean().item() == pytest.approx(1.001, abs=2e-4)
+    assert weights.bfloat16().float().mean().item() == 1.0
+    exact = torch.tensor([0.0, -1.5, 2.0**-130, 3.0])
+    assert torch.equal(training.round_at_random(exact[[0, 1, 3]]).float(), exact[[0, 1, 3]])
+
+
+def test_padding_to_the_longest_row_there_may_be_changes_the_count_and_no_gradient(tmp_path):
+    plain, padded = tiny.Notes(), tiny.Notes()
+    settings = replace(SETTINGS, max_steps=2)
+    one, _ = _train(tmp_path / "one", settings, notes=plain)
+    model = tiny.model()
+    train(
+        model,
+        _examples(),
+        _examples(4),
+        CrossEntropy(),
+        replace(settings, padding="max_length"),
+        seed=5,
+        workdir=tmp_path / "two",
+        report=padded,
+        max_length=120,
+    )
+    assert padded.counts["padding"] > 5 * plain.counts["padding"]
+    assert padded.flops == plain.flops
+    for name, weights in one.state_dict().items():
+        torch.testing.assert_close(weights, model.state_dict()[name], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 7])
@@ -232,6 +304,21 @@ def test_tokens_are_counted_by_kind(tmp_path):
     assert notes.counts["prompt"] == 2 * sum(example.prompt_length for example in examples)
     assert notes.counts["evaluated"] == sum(len(example.ids) for example in _examples(4))
     assert set(notes.parts) == {"validation", "checkpoint"}
+
+
+def test_operations_are_counted_without_padding_for_training_and_validation(tmp_path):
+    notes, examples, validation = tiny.Notes(), _examples(4), _examples(4)
+    _train(tmp_path, replace(SETTINGS, max_steps=2), notes=notes, examples=examples)
+    lengths = [len(example.ids) for example in examples]
+    read = {
+        "positions": sum(lengths),
+        "squared_lengths": sum(n * n for n in lengths),
+        "head_positions": sum(example.labels for example in examples),
+    }
+    assert validation == examples
+    shape = models.shape(tiny.model())
+    assert notes.flops == pytest.approx(2 * training_flops(shape, **read) + forward_flops(shape, **read))
+    assert shape.parameters == 2 * sum(w.numel() for w in tiny.model(layers=1).model.layers.parameters())
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_a_sentence(tmp_path):

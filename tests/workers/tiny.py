@@ -64,6 +64,7 @@ class Notes:
         self.counts: dict[str, int] = {}
         self.progresses: list[dict] = []
         self.parts: list[str] = []
+        self.flops = 0.0
 
     def progress(self, **said) -> None:
         self.progresses.append(said)
@@ -71,6 +72,9 @@ class Notes:
     def tokens(self, **counts: int) -> None:
         for name, count in counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
+
+    def work(self, *, flops: float, moved_bytes: float | None = None, precision: str = "bf16") -> None:
+        self.flops += flops
 
     @contextmanager
     def part(self, name: str):

@@ -11,6 +11,10 @@ from typing import Any, Protocol
 from registry.accounting.spec import RunSpec
 
 
+class Preempted(Exception):
+    """The worker was asked to stop. Raised out of `Report.progress`; a stage that can go on later keeps where it is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
     """What the run asks for, and where its inputs lie.
@@ -33,6 +37,9 @@ class Report(Protocol):
         self, *, prompt: int = 0, generated: int = 0, trained: int = 0, padding: int = 0, evaluated: int = 0
     ) -> None:
         """Add to the counts of tokens worked on."""
+
+    def work(self, *, flops: float, moved_bytes: float | None = None, precision: str = "bf16") -> None:
+        """Add to the operations done and the bytes moved, by the formulas of `registry.accounting.floor`."""
 
     def part(self, name: str) -> Any:
         """A context manager that times a part of the stage (model_loading, validation, checkpoint)."""

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from registry.accounting.floor import forward_flops
 from registry.workloads.rows import WorkloadError
 from workers import logit_cache
-from workers.models import describe, load_model, load_tokenizer, resolve_precision
+from workers.data import Batch
+from workers.models import describe, load_model, load_tokenizer, resolve_precision, shape
 from workers.prepared import Prepared
 from workers.stages.contract import Report, StageConfig, StageOutput
 
@@ -18,13 +20,15 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
     with report.part("model_loading"):
         require_one_vocabulary(config)
         teacher = load_model(spec.teacher, resolve_precision(spec.teacher.precision))
+    teacher_shape = shape(teacher)
     wanted = spec.distillation
     done = 0
 
-    def each_batch(prompt: int, labels: int, padding: int) -> None:
+    def each_batch(batch: Batch) -> None:
         nonlocal done
-        done += labels
-        report.tokens(prompt=prompt, evaluated=labels, padding=padding)
+        done += batch.labels
+        report.tokens(prompt=batch.prompt_tokens, evaluated=batch.labels, padding=batch.padding)
+        report.work(flops=forward_flops(teacher_shape, **batch.counts), precision=spec.teacher.precision)
         report.progress(done=done, total=total, note="caching logits")
 
     total = sum(example.labels for example in examples)

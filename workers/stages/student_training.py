@@ -35,6 +35,7 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
         seed=spec.seed,
         workdir=workdir,
         report=report,
+        max_length=spec.dataset.max_length,
     )
     folder = workdir / "student"
     with report.part("saving"), whole_folder(folder) as temporary:

@@ -3,11 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from registry.accounting.floor import decoding_work
 from registry.workloads.rows import prompt_digest
 from workers import synthetic
 from workers.data import Chat
 from workers.generation import Prompt, generate
-from workers.models import describe, load_model, load_tokenizer, resolve_precision
+from workers.models import describe, load_model, load_tokenizer, resolve_precision, shape
 from workers.prepared import Prepared
 from workers.stages.contract import Report, StageConfig, StageOutput
 
@@ -27,6 +28,8 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
     waiting = [
         Prompt(digest, tuple(chat.prompt_ids(row.prompt))) for digest, row in rows.items() if digest not in answers
     ]
+    teacher_shape = shape(teacher)
+    prompt_lengths = {prompt.digest: len(prompt.ids) for prompt in waiting}
     with (folder / synthetic.STREAM).open("a", encoding="utf-8") as stream:
         made = generate(
             teacher,
@@ -44,6 +47,14 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
             stream.write(answer.to_line())
             stream.flush()
             report.tokens(generated=generated.tokens)
+            work = decoding_work(
+                teacher_shape,
+                prompt=prompt_lengths[generated.digest],
+                answer=generated.tokens,
+                batch=min(BATCH_PROMPTS, len(waiting)),
+                bytes_per_weight=teacher.dtype.itemsize,
+            )
+            report.work(flops=work.flops, moved_bytes=work.bytes, precision=spec.teacher.precision)
             report.progress(done=len(answers), total=len(rows), note="generating")
     ordered = [answers[digest] for digest in rows]
     tokens = sum(len(answer.ids) + answer.finished for answer in ordered)
