@@ -35,7 +35,7 @@ def test_the_library_installs_alone_and_meters_without_django_and_torch(environm
     _run(UV, "pip", "install", "--quiet", "--python", environment, "-c", ROOT / "constraints.txt", source)
     script = (
         "import sys\n"
-        "from stagemeter import Client, Meter\n"
+        "from stagemeter import Client, Meter, current, keep_run, metered\n"
         "with Meter('evaluation', spool_dir=sys.argv[1]) as meter:\n"
         "    meter.add_tokens(evaluated=3)\n"
         "assert meter.record.evaluated_tokens == 3 and meter.record.gpu_energy_j is None\n"
