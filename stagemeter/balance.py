@@ -48,10 +48,10 @@ def balance(folder: Path, whole: Pair, stages: Sequence[Span], *, period_s: floa
     inside = [(a, b) for a, b in inside if b > a]
     covered = _merged(inside)
     edges = [whole[0], *(t for span in covered for t in span), whole[1]]
-    rest = list(zip(edges[::2], edges[1::2], strict=True))
+    rest = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b > a]
     twice = _overlaps(inside)
     total, by_stages, between, overlap = (
-        [measure(folder, Window(start=a, end=b, period_s=period_s)) for a, b in windows if b > a]
+        [measure(folder, Window(start=a, end=b, period_s=period_s)) for a, b in windows]
         for windows in ([whole], inside, rest, twice)
     )
     components = ("gpu", "cpu", "ram") if any(part.log.gpu_expected for part in total) else ("cpu", "ram")

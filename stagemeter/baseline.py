@@ -41,13 +41,15 @@ class Baseline:
     ram_w: float | None
     cpu_method: str
     ram_method: str
-    spread: float  # of the power over parts of the time: (largest - smallest) ÷ mean
-    spread_w: float
+    spread: float | None  # of the power over parts of the time: (largest - smallest) ÷ mean
+    spread_w: float | None  # None: a part had no figure
     simulated: bool
 
     @property
     def is_steady(self) -> bool:
-        """Whether the host was at rest while it was taken."""
+        """Whether the host was at rest while it was taken, as far as known."""
+        if self.spread is None or self.spread_w is None:
+            return False
         return self.spread <= STEADY_SPREAD or self.spread_w <= STEADY_W
 
     def age_s(self, now: datetime) -> float:
@@ -69,6 +71,7 @@ class Baseline:
             found = cls(**{f.name: data[f.name] for f in fields(cls)})
             found.age_s(datetime.now(UTC))
             found.power_w(list(found.gpu_w))
+            _ = found.is_steady
         except (TypeError, ValueError, AttributeError):
             return None
         return found
@@ -167,11 +170,22 @@ def resolve(
     if problem:
         text = f"the stored idle baseline {problem}; no net energy is given. Run `stagemeter prerun` again"
         return Idle(flags=(flag("baseline_unused", text),))
-    facts = {"prerun": taken.record_id, "taken_at": taken.taken_at, "age_s": round(taken.age_s(began), 1)}
-    facts["spread"] = round(taken.spread, 4)
-    power_w, text = taken.power_w(gpus), f"the host was not at rest: its idle power varied by {taken.spread_w:.1f} W"
-    remarks = () if taken.is_steady else (flag("baseline_unsteady", f"{text}, and net energy is that uncertain"),)
-    return Idle(power_w=power_w, meter={"idle": facts}, flags=remarks)
+    facts: dict[str, Any] = {
+        "prerun": taken.record_id,
+        "taken_at": taken.taken_at,
+        "age_s": round(taken.age_s(began), 1),
+    }
+    facts["spread"] = None if taken.spread is None else round(taken.spread, 4)
+    remarks = () if taken.is_steady else (flag("baseline_unsteady", _why_unsteady(taken)),)
+    return Idle(power_w=taken.power_w(gpus), meter={"idle": facts}, flags=remarks)
+
+
+def _why_unsteady(taken: Baseline) -> str:
+    if taken.spread_w is None:
+        return "how steady idle power was is not known, as parts of the rest had no figure; so net energy is uncertain"
+    return (
+        f"the host was not at rest: its idle power varied by {taken.spread_w:.1f} W, and net energy is that uncertain"
+    )
 
 
 def _why_not_comparable(taken: Baseline, gpus: Sequence[str], methods: Mapping[str, str]) -> str:

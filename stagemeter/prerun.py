@@ -134,11 +134,10 @@ class _Prerun(Meter):
             return record
         rest, whole = self._over(self._rest), self._over((self._rest[0], (self._load or self._rest)[1]))
         parts_w = [_power(self._over(part)) for part in _parts(self._rest)]
-        known = [watts for watts in parts_w if watts is not None]
         burnt = self._over(self._load) if self._load and self._burn_in else None
         after = checks.after(whole, rest, burnt, self._burn_in)
-        taken = _baseline(record, rest, known)
-        idle_w = taken.power_w(list(taken.gpu_w))
+        taken = _baseline(record, rest, parts_w)
+        idle_w = _power(rest)
         extra = {
             "baseline": asdict(taken),
             "parts_w": parts_w,
@@ -153,10 +152,9 @@ class _Prerun(Meter):
         return measure(folder, Window(start=span[0], end=span[1], period_s=self._facts["period_s"]))
 
 
-def _baseline(record: StageRecord, rest: Measured, parts_w: list[float]) -> Baseline:
+def _baseline(record: StageRecord, rest: Measured, parts_w: list[float | None]) -> Baseline:
     seconds = rest.window.duration_s
-    spread_w = max(parts_w) - min(parts_w) if parts_w else 0.0
-    mean_w = sum(parts_w) / len(parts_w) if parts_w else 0.0
+    spread, spread_w = _spread(parts_w)
     watts = {device["uuid"]: energy.value_j for device, energy, _ in rest.devices}
     return Baseline(
         record_id=record.record_id,
@@ -169,13 +167,25 @@ def _baseline(record: StageRecord, rest: Measured, parts_w: list[float]) -> Base
         ram_w=None if rest.ram.value_j is None else rest.ram.value_j / seconds,
         cpu_method=rest.cpu.method,
         ram_method=rest.ram.method,
-        spread=spread_w / mean_w if mean_w else 0.0,
+        spread=spread,
         spread_w=spread_w,
         simulated=record.simulated,
     )
 
 
+def _spread(parts_w: list[float | None]) -> tuple[float | None, float | None]:
+    """(largest - smallest) ÷ mean of the parts' power, and the former in watts; unknown while one part is."""
+    known = [watts for watts in parts_w if watts is not None]
+    if not known or len(known) < len(parts_w):
+        return None, None
+    spread_w, mean_w = max(known) - min(known), sum(known) / len(known)
+    return spread_w / mean_w if mean_w else 0.0, spread_w
+
+
 def _steadiness(taken: Baseline) -> list[checks.Check]:
+    if taken.spread is None or taken.spread_w is None:
+        text = "how steady power at rest was is not known: for parts of the rest there is no figure"
+        return [checks.Check("rest", None, text)]
     if taken.is_steady:
         text = f"power at rest was steady: it varied by {taken.spread_w:.1f} W ({100 * taken.spread:.1f} %)"
         return [checks.Check("rest", True, text)]

@@ -11,6 +11,7 @@ import heapq
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -256,9 +257,16 @@ def last_time(folder: Path) -> float | None:
     return next((float(line["t"]) for line in _last_samples(folder)), None)
 
 
-def last_mark(folder: Path, name: str) -> float | None:
-    """The monotonic second of a mark near the log's end; `None` if it is not there."""
-    return next((float(line["t"]) for line in _last_samples(folder) if line.get("mark") == name), None)
+def last_mark(folder: Path, name: str, *, since: int = 0) -> float | None:
+    """The monotonic second of the last such mark from byte `since` of the log on; `None` if it is not there."""
+    found, wanted = None, json.dumps(name).encode()
+    for raw in _lines(folder, LOG_NAME, since=since - LOOK_BACK_BYTES):
+        if wanted not in raw:  # most lines are not worth parsing
+            continue
+        with suppress(ValueError, KeyError, TypeError):
+            line = json.loads(raw)
+            found = float(line["t"]) if line["kind"] == "sample" and line["mark"] == name else found
+    return found
 
 
 def _last_samples(folder: Path) -> Iterator[dict[str, Any]]:

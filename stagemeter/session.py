@@ -24,8 +24,6 @@ from stagemeter.sensors import flag
 
 logger = logging.getLogger(__name__)
 
-BALANCE_NAME = "balance.json"
-
 
 class Session:
     """Owns the sampler of a run. Meters entered inside use it, and take its `run_id` if they name none.
@@ -77,6 +75,7 @@ class Session:
         sampler = SharedSampler(self.folder, period_s=self._period_s, cpu_cache=cache, gpus=self._gpus)
         sampler.join()
         try:
+            self._save_start(sampler)
             if not sampler.edge("start:run"):
                 raise MeterError(f"the sampler died before the run began; its errors are in {self.folder}/sampler.log")
         except BaseException:
@@ -86,6 +85,16 @@ class Session:
         self._open = nesting.Open(record_id=None, run_id=self.run_id, folder=self.folder, sampler=sampler)
         nesting.enter(self._open)
         return self
+
+    def _save_start(self, sampler: SharedSampler) -> None:
+        """What it takes to close the books of a run whose process was killed."""
+        facts = {"run_id": self.run_id, "t": time.monotonic(), "period_s": self._period_s}
+        pid = sampler.pid
+        processes = {
+            "process": spool.identity(os.getpid()),
+            "sampler": None if pid is None else spool.identity(pid),
+        }
+        spool.write_json(self.folder / spool.SESSION_NAME, {**facts, **processes})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -105,7 +114,7 @@ class Session:
         self._balance = Balance(shares=found.shares, flags=[*self._flags, *found.flags])
         facts = {"run_id": self.run_id, "duration_s": end_t - self._start_t, "process": spool.identity(os.getpid())}
         try:
-            spool.write_json(self.folder / BALANCE_NAME, {**facts, **self._balance.to_dict()})
+            spool.write_json(self.folder / spool.BALANCE_NAME, {**facts, **self._balance.to_dict()})
         except SpoolError as own:
             logger.error("the balance of this run stays in memory: %s", own)  # noqa: TRY400 - the sentence is enough
             self._balance.flags.append(flag("balance_unsaved", f"it was not saved: {own}"[:400]))

@@ -19,12 +19,15 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from stagemeter import nesting
 from stagemeter.assemble import assemble
+from stagemeter.balance import balance
 from stagemeter.errors import RecordError, SpoolError
 from stagemeter.records import StageRecord
 from stagemeter.samplelog import LOG_NAME, last_mark, last_time
@@ -45,6 +48,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 RUN_NAME = "run.json"
+SESSION_NAME, BALANCE_NAME = "session.json", "balance.json"
 SAMPLER_GRACE_S = 10.0
 # A process of another container or host cannot be looked up; its sampler's log growing is its heartbeat.
 SILENCE_S = 120.0
@@ -52,6 +56,9 @@ SILENCE_S = 120.0
 
 class DamagedError(SpoolError):
     """A file whose content cannot be understood, as against one that the disk would not give."""
+
+
+DAMAGE = (RecordError, DamagedError, KeyError, TypeError, ValueError)  # what a file of nonsense may raise
 
 
 def default_spool() -> Path:
@@ -143,14 +150,27 @@ def _set_aside(folder: Path, error: Exception) -> None:
 def prune(spool_dir: Path | str, *, keep_days: float = 30.0) -> int:
     """Delete the folders of records that a server has had for `keep_days`, power traces too; how many.
 
-    A run's log goes as well once its balance is that old: the records of its stages hold what it said.
+    A run's log goes as well once nothing has been written there for that long: the records of its stages hold what it
+    said. It stays while a stage of it has no record.
     """
     oldest = time.time() - keep_days * 86_400
-    ended = [*Path(spool_dir).glob("*/sent"), *Path(spool_dir).glob("session-*/balance.json")]
-    done = [path.parent for path in ended if path.stat().st_mtime < oldest]
+    done = [path.parent for path in Path(spool_dir).glob("*/sent") if path.stat().st_mtime < oldest]
+    runs = [folder for folder in Path(spool_dir).glob("session-*") if _last_written(folder) < oldest]
+    needed = _logs_needed(Path(spool_dir)) if runs else set()
+    done += [folder for folder in runs if folder.name not in needed]
     for folder in done:
         shutil.rmtree(folder)
     return len(done)
+
+
+def _last_written(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+
+
+def _logs_needed(spool_dir: Path) -> set[str]:
+    """Folders that hold the log of a stage that has no record yet."""
+    unfinished = [path.parent for path in spool_dir.glob("*/start.json") if not (path.parent / "record.json").exists()]
+    return {log_folder(spool_dir, folder.name).name for folder in unfinished}
 
 
 def mark_sent(spool_dir: Path | str, record_id: str) -> None:
@@ -255,9 +275,12 @@ def recover(spool_dir: Path | str) -> list[StageRecord]:
 
     What they burnt until the sampler's last reading is in them. Each is put into the spool, so `pending` returns it
     too until it is marked as sent. Stages that still run, here or elsewhere, are left alone; safe to call from
-    several processes at once. A folder that cannot be understood is moved to `damaged/` and logged.
+    several processes at once. A folder that cannot be understood is moved to `damaged/` and logged. Then the books of
+    runs whose process died are closed: their `balance.json` is made from the log, up to its last sample.
     """
     recovered = [_recover_or_set_aside(path.parent) for path in sorted(Path(spool_dir).glob("*/start.json"))]
+    for path in sorted(Path(spool_dir).glob(f"session-*/{SESSION_NAME}")):
+        _close_books_or_set_aside(path.parent)
     return [record for record in recovered if record is not None]
 
 
@@ -278,9 +301,43 @@ def _recover(folder: Path) -> StageRecord | None:
 def _recover_or_set_aside(folder: Path) -> StageRecord | None:
     try:
         return _recover(folder)
-    except (RecordError, DamagedError, KeyError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         _set_aside(folder, error)
         return None
+
+
+def _close_books_or_set_aside(folder: Path) -> None:
+    try:
+        _close_books(folder)
+    except DAMAGE as error:
+        _set_aside(folder, error)
+
+
+def _close_books(folder: Path) -> None:
+    """The balance of a run whose process died."""
+    if (folder / BALANCE_NAME).exists():
+        return
+    with _alone(folder) as alone:
+        if not alone or (folder / BALANCE_NAME).exists():
+            return
+        start = read_json(folder / SESSION_NAME)
+        if is_alive(start["process"], folder) or not _sampler_ended(start["sampler"], folder):
+            return
+        end = last_time(folder) or start["t"]
+        stages = [_ended(span, folder.parent) for span in nesting.spans(folder)]
+        found = balance(folder, (start["t"], max(end, start["t"])), stages, period_s=start["period_s"])
+        text = "the process ended without closing the run; its balance is that up to the last sample"
+        said = {**found.to_dict(), "flags": [flag("lost", text), *found.flags]}
+        facts = {"run_id": start["run_id"], "duration_s": end - start["t"], "process": start["process"]}
+        write_json(folder / BALANCE_NAME, {**facts, **said})
+
+
+def _ended(span: nesting.Span, spool_dir: Path) -> nesting.Span:
+    """A stage that was killed ended when its record says."""
+    duration_s = read_json(spool_dir / span.record_id / "record.json").get("duration_s")
+    if span.end is not None or duration_s is None:
+        return span
+    return replace(span, end=span.start + duration_s)
 
 
 @contextmanager
@@ -299,7 +356,8 @@ def _lost(folder: Path, start: dict[str, Any]) -> StageRecord:
     log = log_folder(folder.parent, folder.name)
     progress = read_json(folder / "progress.json")
     # A stage that had ended but died before it wrote its record ended at its `end` mark.
-    end = last_mark(log, f"end:{folder.name}") or last_time(log) or start["t"]
+    since = start.get("log_bytes", 0)
+    end = last_mark(log, f"end:{folder.name}", since=since) or last_time(log) or start["t"]
     remark = flag("lost", "the process ended without closing its meter; energy is booked up to the last sample")
     return assemble(start, log, end_t=end, status="lost", progress=progress, flags=[remark])
 
@@ -331,7 +389,8 @@ def is_alive(process: dict[str, Any], folder: Path) -> bool:
 def _silent(folder: Path) -> bool:
     """Another boot, host or container: dead once its log has not grown for a while."""
     path = log_folder(folder.parent, folder.name) / LOG_NAME
-    written = (path if path.exists() else folder / "start.json").stat().st_mtime
+    kept = (path, folder / "start.json", folder / SESSION_NAME)
+    written = next(one for one in kept if one.exists()).stat().st_mtime
     return time.time() - written > SILENCE_S
 
 

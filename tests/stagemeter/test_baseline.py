@@ -141,6 +141,26 @@ def test_a_gpu_that_works_during_the_rest_makes_the_baseline_unsteady(spool_dir,
     assert not (spool_dir / "hosts").exists()  # looked at, not kept
 
 
+def test_a_gpu_lost_during_the_rest_leaves_idle_power_and_steadiness_unknown(spool_dir, gpu_host):
+    gpu_host.set(DEVICES=2)
+    gpu_host.will_suffer("lost", in_s=1.5, device=1)
+    record = prerun.examine(2.0, burn_in_s=0, spool_dir=spool_dir, environment={})
+    taken = record.extra["baseline"]
+    assert record.idle_power_w is None
+    assert (taken["spread"], taken["spread_w"]) == (None, None)
+    assert "GPU-00000001-5151-5151-5151-515151515151" not in taken["gpu_w"]
+    (said,) = [check for check in record.extra["checks"] if check["name"] == "rest" and "steady" in check["message"]]
+    assert (said["ok"], "is not known" in said["message"]) == (None, True)
+
+
+def test_a_baseline_of_unknown_steadiness_is_used_with_a_remark(tmp_path):
+    idle = resolved(tmp_path, replace(TAKEN, spread=None, spread_w=None))
+    assert idle.power_w == 71
+    assert idle.meter["idle"]["spread"] is None
+    (remark,) = idle.flags
+    assert "how steady idle power was is not known" in remark["message"]
+
+
 def test_a_frozen_counter_is_found(spool_dir, gpu_host):
     gpu_host.waveform(((0.0, 300.0), (1.0, 300.0)))
     gpu_host.will_suffer("frozen", in_s=0.0)

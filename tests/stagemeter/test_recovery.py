@@ -1,5 +1,6 @@
 """A killed stage has burnt energy too: its record is rebuilt from what lies on disk."""
 
+import json
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ import pytest
 
 from stagemeter import spool
 from stagemeter.meter import Meter
-from stagemeter.samplelog import read_log
+from stagemeter.samplelog import last_mark, read_log
 from tests.stagemeter.conftest import read_json
 
 BUSY = """
@@ -143,6 +144,71 @@ def test_a_start_that_cannot_be_read_is_set_aside(spool_dir):
     (spool_dir / "x" / "start.json").write_text('{"process": 5}')
     assert spool.recover(spool_dir) == []
     assert (spool_dir / "damaged" / "x" / "start.json").exists()
+
+
+SESSION = """
+import time
+from stagemeter import Meter, Session
+with Session("run-1", spool_dir=sys.argv[1]) as session:
+    with Meter("preprocess", spool_dir=sys.argv[1], environment={}):
+        time.sleep(0.3)
+    with Meter("student_training", spool_dir=sys.argv[1], environment={}):
+        with Meter("evaluation", spool_dir=sys.argv[1], environment={}):
+            print(session.folder.name, flush=True)
+            time.sleep(60)
+"""
+
+
+def test_a_killed_run_has_its_balance_from_the_log_and_is_pruned_in_time(script, spool_dir, gpu_host):
+    gpu_host.waveform(((0.0, 200.0), (1.0, 200.0)))
+    process = script(SESSION)
+    folder = spool_dir / process.stdout.readline().strip()
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    assert spool.prune(spool_dir, keep_days=-1) == 0  # the log is still needed
+    records = spool.recover(spool_dir)
+    roots = [record for record in spool.pending(spool_dir) if record.parent_id is None]
+    assert {record.kind for record in records} == {"student_training", "evaluation"}
+    assert {record.kind for record in roots} == {"preprocess", "student_training"}
+    found = read_json(folder / "balance.json")
+    gpu = found["components"]["gpu"]
+    assert found["run_id"] == "run-1"
+    assert "lost" in {remark["code"] for remark in found["flags"]}
+    assert gpu["total_j"] == pytest.approx(200 * found["duration_s"], abs=2 * 200 * 0.1)
+    assert gpu["stages_j"] == pytest.approx(sum(record.gpu_energy_j for record in roots), abs=200 * 0.1)
+    assert gpu["stages_j"] + gpu["untracked_j"] == pytest.approx(gpu["total_j"], abs=200 * 0.1)
+    spool.recover(spool_dir)
+    assert read_json(folder / "balance.json") == found
+    assert spool.prune(spool_dir, keep_days=1) == 0
+    assert spool.prune(spool_dir, keep_days=-1) == 1
+    assert not folder.exists()
+
+
+def test_a_killed_run_without_a_log_says_that_nothing_was_measured(spool_dir):
+    folder = spool_dir / "session-1"
+    folder.mkdir()
+    dead = {**spool.identity(os.getpid()), "pid": 2**22 + 1}
+    spool.write_json(
+        folder / "session.json", {"run_id": "r", "t": 5.0, "period_s": 0.1, "process": dead, "sampler": None}
+    )
+    assert spool.recover(spool_dir) == []
+    found = read_json(folder / "balance.json")
+    assert {"lost", "no_samples"} <= {remark["code"] for remark in found["flags"]}
+    assert {share["total_j"] for share in found["components"].values()} == {None}
+
+
+def test_the_end_of_a_stage_is_found_however_much_was_logged_after_it(tmp_path):
+    def line(**values):
+        return json.dumps({"kind": "sample", "wall": 0.0, **values}) + "\n"
+
+    before = line(t=0.5, mark="end:x")
+    after = line(t=9.0) * 30_000
+    (tmp_path / "samples.jsonl").write_text(before + line(t=1.0, mark="end:a") + "torn end:a\n" + after)
+    assert len(after) > 1 << 20
+    assert last_mark(tmp_path, "end:a") == 1.0
+    assert last_mark(tmp_path, "end:b") is None
+    assert last_mark(tmp_path, "end:a", since=1 << 20) is None  # far behind
 
 
 def test_pruning_deletes_what_a_server_has_had_for_long_and_nothing_else(spool_dir):
