@@ -75,7 +75,7 @@ def stretches(found: RunDetail) -> list[Stretch]:
 
 def _stretch(record: Stage, began_at: datetime) -> Stretch:
     start_s = (record.started_at - began_at).total_seconds()
-    return Stretch(label=_label(record), start_s=start_s, end_s=start_s + record.duration_s)
+    return Stretch(label=_label(record), start_s=start_s, end_s=start_s + record.span_s)
 
 
 def _band(placed: StagePower, origin_ms: float) -> Band:

@@ -248,9 +248,8 @@ def _signals_held() -> Iterator[Callable[["subprocess.Popen[bytes]"], None]]:
 def _summary(record: StageRecord) -> str:
     total, missing = total_energy(record)
     energy = f"{total:.1f} J" if total is not None else f"no total, not measured: {', '.join(missing)}"
-    lines = [
-        f"stagemeter: {record.kind} {record.status}, {record.duration_s:.1f} s, {energy}, record {record.record_id}"
-    ]
+    lasted = "" if record.duration_s is None else f" {record.duration_s:.1f} s,"
+    lines = [f"stagemeter: {record.kind} {record.status},{lasted} {energy}, record {record.record_id}"]
     lines += [f"stagemeter: {remark['code']}: {remark['message']}" for remark in record.flags]
     return "\n".join(lines)
 

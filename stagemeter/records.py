@@ -58,7 +58,7 @@ class StageRecord:
     status: str = "completed"
     started_at: datetime
     ended_at: datetime
-    duration_s: float  # by the monotonic clock
+    duration_s: float | None  # by the monotonic clock; None only for a reported total that comes without one
     # Energy per component: the figure, its bounds, and how it was got.
     components: tuple[str, ...]
     gpu_energy_j: float | None = None
@@ -202,6 +202,8 @@ def _problems(record: StageRecord) -> dict[str, str]:
         problems["ended_at"] = (
             f"ends at {record.ended_at.isoformat()}, before it starts at {record.started_at.isoformat()}"
         )
+    if record.duration_s is None and set(record.components) != {"reported"}:
+        problems["duration_s"] = "only a reported total may come without a duration; a metered stage has one"
     return problems | _component_problems(record) | _bound_problems(record)
 
 
@@ -222,7 +224,7 @@ def _number_problems(record: StageRecord) -> dict[str, str]:
     values = vars(record)
     for name in _NUMBERS:
         value = values[name]
-        if value is None and name != "duration_s":
+        if value is None:
             continue
         if not _is_number(value):
             problems[name] = f"{_short(value)} is not a finite number"

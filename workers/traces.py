@@ -76,7 +76,7 @@ def _points(stage: Stage) -> Iterator[TracePoint]:
     """Its log from the stage's begin to just after its end. A nested stage's log is that of the one around it."""
     start = spool.read_json(Path(settings.SPOOL_DIR) / stage.record_id / "start.json").get("t")
     log = spool.log_folder(settings.SPOOL_DIR, stage.record_id)
-    end_s = stage.duration_s + AFTER_END_S
+    end_s = stage.span_s + AFTER_END_S
     return takewhile(lambda point: point.t <= end_s, samplelog.trace(log, start=start))
 
 

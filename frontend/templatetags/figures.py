@@ -112,6 +112,25 @@ def bound(record: Stage, side: str) -> SafeString:
 
 
 @register.filter
+def by_component(record: Stage) -> list[dict[str, Any]]:
+    """Of each component that the record expects: name, joules, lower and upper bound in joules, and how it was got."""
+    return [
+        {"name": name, "method": getattr(record, f"{name}_method")}
+        | {side or "value": getattr(record, f"{name}_energy_{side}{side and '_'}j") for side in ("", "lower", "upper")}
+        for name in record.components
+    ]
+
+
+@register.filter
+def merged(flags: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Flags with each code once, its messages one after the other."""
+    messages: dict[str, list[str]] = {}
+    for flag in flags:
+        messages.setdefault(flag["code"], []).append(flag.get("message", ""))
+    return [{"code": code, "message": " ".join(dict.fromkeys(said))} for code, said in messages.items()]
+
+
+@register.filter
 def bare(value: float | None) -> SafeString:
     """A number without a unit, such as Q."""
     return figure(digits(value)) if present(value) else nothing()

@@ -1,6 +1,7 @@
 """Joules per token and tokens per second of a stage, each with its denominator named."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 # The tokens a stage is there for. Padding is never work.
@@ -25,6 +26,20 @@ class Rate:
     denominator: str
     tokens: int | None
     nominal: bool = False
+
+
+def elapsed_s(records: Iterable[tuple[Hashable, float | None]]) -> float | None:
+    """Seconds that records took one after the other, of (what ran as one, seconds) each.
+
+    Ranks of one attempt run at the same time, so the longest of them counts. `None` if there is none, or one does not
+    state its duration.
+    """
+    longest: dict[Hashable, float] = {}
+    for ran_as, seconds in records:
+        if seconds is None:
+            return None
+        longest[ran_as] = max(seconds, longest.get(ran_as, 0.0))
+    return math.fsum(longest.values()) if longest else None
 
 
 def stage_rate(

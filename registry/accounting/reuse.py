@@ -398,7 +398,7 @@ def _making(serving: list[Candidate]) -> Decision | None:
     return Decision(
         action=WAIT,
         artifact_id=best.artifact_id,
-        reason=f"{best.name} is being made right now and will answer this request.",
+        reason=f"{best.name} was already being made when this was planned, and answers this request.",
     )
 
 

@@ -2,7 +2,7 @@
 
 Nine students, the teacher's own scores, one logit cache and one synthetic dataset that three students share each,
 and the prerun apart. Energies are *reported* totals (origin `published`); the paper prints neither durations nor
-token counts, so durations are left at zero with a note, and the 30.0 M tokens behind its J/token are marked nominal.
+token counts, so durations are left out with a note, and the 30.0 M tokens behind its J/token are marked nominal.
 """
 
 import csv
@@ -187,7 +187,7 @@ def _record(row: dict[str, str], size: str, owner: str) -> StageRecord:
         name="table 3",
         started_at=_WHEN,
         ended_at=_WHEN,
-        duration_s=0.0,
+        duration_s=None,
         components=("reported",),
         reported_energy_j=joules(float(row[f"kwh_{size}"])),
         reported_method=_METHOD,

@@ -141,7 +141,7 @@ class RunSummary(models.Model):
     ram_energy_j = models.FloatField(null=True)
     reported_energy_j = models.FloatField(null=True)
     lost_energy_j = models.FloatField(null=True, help_text="Of that, burnt by attempts that failed or died.")
-    duration_s = models.FloatField(default=0)
+    duration_s = models.FloatField(null=True, help_text="Of all its stages; None when one does not state it.")
     missing = models.JSONField(default=dict, help_text="By role: stages without a record, components without a figure.")
     quality = models.FloatField(null=True, help_text="Q; None while the suite is incomplete.")
     missing_scores = models.JSONField(default=list)

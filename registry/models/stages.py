@@ -1,5 +1,7 @@
 """Stage: what was measured. Written once; PostgreSQL itself refuses a change. Reviews stand beside it."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 
@@ -40,7 +42,7 @@ class Stage(Owned):
     status = models.CharField(max_length=20)
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField()
-    duration_s = models.FloatField()
+    duration_s = models.FloatField(null=True)
     components = models.JSONField()
     gpu_energy_j = models.FloatField(null=True)
     gpu_energy_lower_j = models.FloatField(null=True)
@@ -83,6 +85,16 @@ class Stage(Owned):
 
     def __str__(self) -> str:
         return f"{self.kind} record {self.record_id}"
+
+    @property
+    def span_s(self) -> float:
+        """Seconds it takes up on a time axis: its duration, or what lies between its ends where none is stated."""
+        return (self.ended_at - self.started_at).total_seconds() if self.duration_s is None else self.duration_s
+
+    @property
+    def ran_as(self) -> tuple[Any, ...]:
+        """The same for the ranks of one attempt, which run at the same time; a record by itself otherwise."""
+        return (self.attempt_id, self.kind) if self.world_size > 1 else (self.record_id,)
 
 
 class StageReview(models.Model):

@@ -33,7 +33,7 @@ class _Record(NamedTuple):
     role: str
     status: str
     rank: int
-    duration_s: float
+    duration_s: float | None
     idle_power_w: float | None
     energy_j: float | None
     evaluated_tokens: int | None
@@ -156,10 +156,11 @@ def _taken(name: str, own: dict[str, _Sums], made: dict[str, _Sums]) -> Taken:
 
 def _sums(records: list[_Record]) -> _Sums:
     bounds = [_bounds(record) for record in records]
-    timed = all(record.duration_s > 0 for record in records)
+    lasted = [record.duration_s for record in records if record.duration_s is not None]
+    timed = len(lasted) == len(records)
     return _Sums(
         seconds=_wall_s(records) if timed else None,
-        device_seconds=math.fsum(r.duration_s * max(r.devices, 1) for r in records) if timed else None,
+        device_seconds=math.fsum(s * max(r.devices, 1) for s, r in zip(lasted, records, strict=True)) if timed else None,
         lower_j=_total([lower for lower, _, _ in bounds]),
         upper_j=_total([upper for _, upper, _ in bounds]),
         bounded_j=_total([bounded for _, _, bounded in bounds]),
@@ -169,11 +170,11 @@ def _sums(records: list[_Record]) -> _Sums:
 
 
 def _wall_s(records: list[_Record]) -> float:
-    """Ranks of one attempt run side by side, attempts and stages one after the other."""
+    """Ranks of one attempt run side by side, attempts and stages one after the other. All state their duration."""
     by_attempt: dict[tuple[UUID | None, str], dict[int, float]] = {}
     for record in records:
         ranks = by_attempt.setdefault((record.attempt_id, record.kind), {})
-        ranks[record.rank] = ranks.get(record.rank, 0.0) + record.duration_s
+        ranks[record.rank] = ranks.get(record.rank, 0.0) + (record.duration_s or 0.0)
     return math.fsum(max(ranks.values()) for ranks in by_attempt.values())
 
 

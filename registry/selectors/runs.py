@@ -10,7 +10,7 @@ from django.db.models import Prefetch, Q, QuerySet
 
 from registry.accounting.figures import FULL, Charge, RunFigures, charge
 from registry.accounting.floor import Efficiency, efficiency
-from registry.accounting.rates import Rate, stage_rate
+from registry.accounting.rates import Rate, elapsed_s, stage_rate
 from registry.models import ArtifactUse, Attempt, EvaluationScore, Job, Run, Stage, StageReview, Study
 from registry.selectors.figures import Reader, figures_of, standing_records
 from stagemeter.records import ROLE_OF_KIND
@@ -149,7 +149,7 @@ def _place(kind: str) -> int:
 
 def _view(kind: str, role: str, records: list[Stage], job: Job | None = None) -> StageView:
     energy_j = _sum([record.energy_j for record in records])
-    durations = [record.duration_s for record in records]
+    duration_s = elapsed_s((record.ran_as, record.duration_s) for record in records)
     tokens = _tokens(records)
     return StageView(
         kind=kind,
@@ -161,11 +161,11 @@ def _view(kind: str, role: str, records: list[Stage], job: Job | None = None) ->
         energy_j=energy_j,
         components=_components(records),
         missing=_missing(records),
-        duration_s=math.fsum(durations) if durations else None,
+        duration_s=duration_s,
         rate=stage_rate(
             kind,
             energy_j=energy_j,
-            duration_s=math.fsum(durations) or None,
+            duration_s=duration_s,
             tokens=tokens,
             nominal=any(record.tokens_nominal for record in records),
         ),
@@ -221,14 +221,14 @@ def _score(benchmark: str, score: EvaluationScore | None, teacher: EvaluationSco
 
 @dataclass(frozen=True, kw_only=True)
 class StageRate:
-    """One stage kind of one configuration: means over its `n` records, and what a token of it took."""
+    """One stage kind of one configuration: means over the `n` times it ran, and what a token of it took."""
 
     pipeline: str
     student: str
     kind: str
     n: int
     energy_j: float | None
-    duration_s: float
+    duration_s: float | None
     rate: Rate
 
 
@@ -245,6 +245,9 @@ def stage_rates(study: Study, user: Reader, *, simulated: bool = False) -> tuple
         "role",
         "energy_j",
         "duration_s",
+        "record_id",
+        "attempt_id",
+        "world_size",
         "tokens_nominal",
         "components",
         *(f"{name}_tokens" for name in TOKEN_KINDS),
@@ -263,14 +266,14 @@ def _rate_key(record: Stage) -> tuple[str, str, str]:
 
 def _rate(key: tuple[str, str, str], records: list[Stage]) -> StageRate:
     pipeline, student, kind = key
-    view = _view(kind, records[0].role, records)
+    view, n = _view(kind, records[0].role, records), len({record.ran_as for record in records})
     return StageRate(
         pipeline=pipeline,
         student=student,
         kind=kind,
-        n=len(records),
-        energy_j=None if view.energy_j is None else view.energy_j / len(records),
-        duration_s=(view.duration_s or 0.0) / len(records),
+        n=n,
+        energy_j=None if view.energy_j is None else view.energy_j / n,
+        duration_s=None if view.duration_s is None else view.duration_s / n,
         rate=view.rate,
     )
 

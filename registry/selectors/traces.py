@@ -35,7 +35,7 @@ class StagePower:
     @property
     def end_s(self) -> float:
         """The stage's end."""
-        return self.start_s + self.stage.duration_s
+        return self.start_s + self.stage.span_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def read(trace: Trace, *, start_s: float, end_s: float, points: int = POINTS) ->
     """
     lines = lines_of(trace)
     points = min(points, MAX_POINTS, ALL_POINTS // max(1, len(lines)))
-    edges = [moment for moment in (0.0, trace.stage.duration_s) if start_s <= moment <= end_s]
+    edges = [moment for moment in (0.0, trace.stage.span_s) if start_s <= moment <= end_s]
     try:
         with storage.opened(trace.storage_key, FILE_NAME) as stream:
             reader, stretch = TraceReader(stream), _Stretch(start_s, end_s, points, tuple(edges))
@@ -90,7 +90,7 @@ def of_run(
     began_at = records[0].started_at
     placed = [(record, (record.started_at - began_at).total_seconds()) for record in records]
     start_s = 0.0 if start_s is None else start_s
-    end_s = max(start + record.duration_s for record, start in placed) if end_s is None else end_s
+    end_s = max(start + record.span_s for record, start in placed) if end_s is None else end_s
     per_s = points / max(end_s - start_s, 1e-6)
     stages = tuple(_stage(record, start, start_s, end_s, per_s) for record, start in placed)
     return RunPower(began_at=began_at, start_s=start_s, end_s=end_s, stages=stages)
@@ -119,7 +119,7 @@ def _line(reader: TraceReader, line: Line, asked: _Stretch) -> TraceLine:
 
 def _stage(record: Stage, place_s: float, start_s: float, end_s: float, per_s: float) -> StagePower:
     """The record's own part of the stretch; no lines where the two don't meet."""
-    low, high = max(start_s - place_s, 0.0), min(end_s - place_s, record.duration_s)
+    low, high = max(start_s - place_s, 0.0), min(end_s - place_s, record.span_s)
     trace = trace_of(record)
     if trace is None or high < low:
         return StagePower(stage=record, start_s=place_s, lines=())

@@ -16,6 +16,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from registry.accounting.quality import QualityError, quality
+from registry.accounting.rates import elapsed_s
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
 from registry.models import Artifact, ArtifactUse, EvaluationScore, Origin, Run, RunSummary, Stage, StageReview
 
@@ -195,7 +196,7 @@ def _sums(run: Run, records: list[dict[str, Any]], uses: list[dict[str, Any]]) -
     return {
         **values,
         "lost_energy_j": _total([stage for stage in stages if stage["status"] != "completed"]),
-        "duration_s": math.fsum(stage["duration_s"] for stage in stages),
+        "duration_s": elapsed_s((_ran_as(stage), stage["duration_s"]) for stage in stages),
         "missing": missing,
         "simulated": any(stage["simulated"] for stage in stages) or any(use["simulated"] for use in uses),
         "records": len(stages),
@@ -204,8 +205,14 @@ def _sums(run: Run, records: list[dict[str, Any]], uses: list[dict[str, Any]]) -
 
 _OF_STAGES = (
     *("run_id", "record_id", "parent_id", "artifact_id", "role", "kind", "status", "simulated", "components"),
-    *("id", "duration_s", "energy_j", *(f"{component}_energy_j" for component in COMPONENTS)),
+    *("id", "attempt_id", "world_size", "duration_s", "energy_j"),
+    *(f"{component}_energy_j" for component in COMPONENTS),
 )
+
+
+def _ran_as(stage: dict[str, Any]) -> tuple[Any, ...]:
+    """As `Stage.ran_as`."""
+    return (stage["attempt_id"], stage["kind"]) if stage["world_size"] > 1 else (stage["record_id"],)
 
 
 def _stages_of(runs: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:

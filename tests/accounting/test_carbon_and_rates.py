@@ -1,7 +1,7 @@
 import pytest
 
 from registry.accounting.carbon import FactorError, co2e_kg
-from registry.accounting.rates import stage_rate
+from registry.accounting.rates import elapsed_s, stage_rate
 
 
 def test_co2e_is_energy_times_pue_times_grid_factor():
@@ -45,3 +45,12 @@ def test_each_half_of_a_rate_can_be_missing_alone():
     assert rate("evaluation", energy_j=None, evaluated=10).tokens_per_second == 1.0
     assert rate("evaluation", duration_s=0.0, evaluated=10).tokens_per_second is None
     assert rate("evaluation", duration_s=None, evaluated=10).joules_per_token == 10.0
+
+
+def test_ranks_of_one_attempt_run_at_the_same_time():
+    assert elapsed_s([(("a", "student_training"), 90.0), (("a", "student_training"), 100.0), (("r",), 10.0)]) == 110.0
+
+
+def test_a_duration_that_is_not_stated_leaves_no_sum():
+    assert elapsed_s([("a", 90.0), ("b", None)]) is None
+    assert elapsed_s([]) is None

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from frontend.templatetags import figures
+from registry.models import Stage
 
 
 def text(markup):
@@ -61,3 +62,23 @@ def test_a_negative_number_stays_a_number():
 def test_a_list_of_objects_reads_as_facts_side_by_side():
     gpus = [{"name": "H100", "power_limit_w": 700}]
     assert figures.flat({"gpus": gpus}) == [("gpus", "name H100 · power_limit_w 700")]
+
+
+def test_a_flag_that_two_components_raise_is_shown_once_with_both_messages():
+    flags = [{"code": "estimated", "message": "CPU."}, {"code": "x", "message": "X."}]
+    shown = figures.merged([*flags, {"code": "estimated", "message": "RAM."}])
+    assert shown == [{"code": "estimated", "message": "CPU. RAM."}, flags[1]]
+
+
+def test_each_component_is_listed_with_its_own_bounds():
+    record = Stage(
+        components=["gpu", "cpu"],
+        gpu_energy_j=10.0,
+        gpu_energy_lower_j=9.0,
+        gpu_energy_upper_j=11.0,
+        gpu_method="nvml_counter",
+        cpu_energy_j=1.0,
+    )
+    gpu, cpu = figures.by_component(record)
+    assert gpu == {"name": "gpu", "value": 10.0, "lower": 9.0, "upper": 11.0, "method": "nvml_counter"}
+    assert (cpu["value"], cpu["lower"]) == (1.0, None)

@@ -151,3 +151,9 @@ def test_any_value_in_any_field_is_taken_or_refused_but_never_a_crash(field, val
         assert refused.problems
     else:
         assert StageRecord.from_dict(json.loads(json.dumps(record.to_dict(), allow_nan=False))) == record
+
+
+def test_only_a_reported_total_may_come_without_a_duration():
+    reported = {"kind": "evaluation", "started_at": START, "ended_at": START, "components": ("reported",)}
+    assert StageRecord(duration_s=None, reported_energy_j=5.0, **reported).duration_s is None
+    assert "only a reported total" in problems(duration_s=None)["duration_s"]
