@@ -27,7 +27,8 @@ from stagemeter.sensors import flag
 
 SANE_MULTIPLE = 1.5  # of the power limit; readings beyond are garbage (a 32-bit driver library has reported megawatts)
 DEFAULT_TICK_S = 0.1  # what data-centre GPUs publish at, for a counter that was not seen to move
-SLOWEST_TICK_S = 0.5  # a counter may have saved up this much when it moves
+SLOWEST_TICK_S = 1.0  # a counter may have saved up this much when it moves
+JITTER_BEYOND_SEEN = 2.0
 FINE_TICK_S = 0.005  # a counter that moves this often is exact at every read
 CLOSE_S = 0.03  # reads closer than this say how often ticks come
 ENOUGH_READS = 8
@@ -60,15 +61,79 @@ class Count:
     slack: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A counter moves every `period_s` seconds, give or take `jitter_s`; 0 if it is exact at every read.
+
+    Not `seen`: from reads too far apart to tell, so it may be another.
+    """
+
+    period_s: float
+    jitter_s: float = 0.0
+    seen: bool = True
+
+
 def tick_period(points: Sequence[GpuPoint]) -> float | None:
     """How often the counter moves, in seconds, from reads close enough to tell; `None` if it was not seen to.
 
     0.0 for a counter that moves at every read, which is exact whenever it is read.
     """
-    read = [p for p in points if p.mj is not None]
-    if _moves_always(read):
-        return 0.0
-    steps: list[tuple[float, float]] = []  # how long it took, and how far that may be off
+    found = pace([points])
+    return found.period_s if found.seen else None
+
+
+def pace(stretches: Sequence[Sequence[GpuPoint]], breaks: Sequence[float] = ()) -> Pace:
+    """How often the counter moves, from all of these stretches of readings.
+
+    `breaks` are the seconds at which it started over, which is no move of its own.
+    """
+    whole = [[p for p in points if p.mj is not None] for points in stretches]
+    reads = [part for read in whole for part in _parted(read, breaks)]
+    if any(_moves_always(read) for read in reads):
+        return Pace(0.0)
+    steps = [step for read in reads for step in _steps(read)]
+    if not steps:
+        return _pace_by_slow_reads(reads)
+    least = min(step for step, _ in steps)
+    single = [(step, doubt) for step, doubt in steps if step < 1.5 * least]
+    weight = sum(1 / doubt**2 for _, doubt in single)
+    period = sum(step / doubt**2 for step, doubt in single) / weight
+    # Few steps are seen, and the one furthest off is not the furthest there is.
+    off = [abs(step - period) for step, doubt in single if abs(step - period) > doubt]
+    jitter = JITTER_BEYOND_SEEN * max(off, default=0.0)
+    return Pace(0.0) if period <= FINE_TICK_S else Pace(period, jitter)
+
+
+def _parted(read: Sequence[GpuPoint], breaks: Sequence[float]) -> Iterator[Sequence[GpuPoint]]:
+    at = 0
+    for moment in sorted(breaks):
+        to = bisect_left(read, moment, key=lambda point: point.t)
+        yield read[at:to]
+        at = to
+    yield read[at:]
+
+
+def _pace_by_slow_reads(reads: Sequence[Sequence[GpuPoint]]) -> Pace:
+    """The shortest time between two moves, if the counter stood still at a read in between; else the usual pace."""
+    longest_between: list[tuple[float, float]] = []  # seconds, and how far they may be off
+    for read in reads:
+        moved: tuple[float, float] | None = None
+        stood = False
+        for a, b in itertools.pairwise(read):
+            if a.mj == b.mj:
+                stood = True
+                continue
+            at, width = (a.t + b.t) / 2, b.t - a.t
+            if moved is not None and stood:
+                longest_between.append((at - moved[0], (width + moved[1]) / 2))
+            moved, stood = (at, width), False
+    period, doubt = min(longest_between, default=(DEFAULT_TICK_S, 0.0))
+    return Pace(period, doubt, seen=False) if period > 1.5 * DEFAULT_TICK_S else Pace(DEFAULT_TICK_S, seen=False)
+
+
+def _steps(read: Sequence[GpuPoint]) -> list[tuple[float, float]]:
+    """How long each step took that was seen from close reads, and how far that may be off, in seconds."""
+    steps: list[tuple[float, float]] = []
     moved: tuple[float, float] | None = None  # the last move in this stretch of close reads, and its doubt
     for a, b in itertools.pairwise(read):
         width = b.t - a.t
@@ -79,13 +144,7 @@ def tick_period(points: Sequence[GpuPoint]) -> float | None:
             if moved is not None:
                 steps.append((at - moved[0], (width + moved[1]) / 2))
             moved = at, width
-    if not steps:
-        return None
-    least = min(step for step, _ in steps)
-    single = [(step, doubt) for step, doubt in steps if step < 1.5 * least]
-    weight = sum(1 / doubt**2 for _, doubt in single)
-    period = sum(step / doubt**2 for step, doubt in single) / weight
-    return 0.0 if period <= FINE_TICK_S else period
+    return steps
 
 
 def _moves_always(read: Sequence[GpuPoint]) -> bool:
@@ -96,8 +155,11 @@ def _moves_always(read: Sequence[GpuPoint]) -> bool:
     return len(pairs) >= 4 and sum(a.mj != b.mj for a, b in pairs) >= 0.6 * len(pairs)
 
 
-def knots(points: Sequence[GpuPoint], period_s: float) -> list[Knot]:
-    """The moments at which the counter was exact, in order. `period_s` is 0 for one that always is."""
+def knots(points: Sequence[GpuPoint], period_s: float, jitter_s: float = 0.0) -> list[Knot]:
+    """The moments at which the counter was exact, in order. `period_s` is 0 for one that always is.
+
+    Each step may be `jitter_s` longer or shorter than that.
+    """
     read = [p for p in points if p.mj is not None]
     if period_s == 0.0:
         return [Knot(p.t, float(p.mj or 0), p.doubt_s) for p in read]
@@ -107,20 +169,20 @@ def knots(points: Sequence[GpuPoint], period_s: float) -> list[Knot]:
             continue
         earliest = max(a.t - a.doubt_s, b.t - period_s)
         moment = Knot((earliest + b.t) / 2, float(b.mj or 0), (b.t + b.doubt_s - earliest) / 2)
-        before = _tick_before(a, b, moment, period_s)
+        before = _tick_before(a, b, moment, period_s, jitter_s)
         if not found or found[-1].t < before.t - period_s / 2:  # it had stood still
             found.append(before)
         elif before.doubt_s < found[-1].doubt_s:
             found[-1] = before
         found.append(moment)
-    return _with_ends(_sharpened(found, period_s), read, period_s) if read else []
+    return _with_ends(_sharpened(found, period_s, jitter_s), read, period_s) if read else []
 
 
-def _tick_before(a: GpuPoint, b: GpuPoint, moment: Knot, period_s: float) -> Knot:
+def _tick_before(a: GpuPoint, b: GpuPoint, moment: Knot, period_s: float, jitter_s: float) -> Knot:
     """The last tick at which the counter stood at what `a` read, if it moved at `moment`, before `b`."""
     if b.t - a.t < period_s:  # no tick can have been missed in between
-        return Knot(moment.t - period_s, float(a.mj or 0), moment.doubt_s)
-    return Knot(a.t - period_s / 2, float(a.mj or 0), period_s / 2)
+        return Knot(moment.t - period_s, float(a.mj or 0), moment.doubt_s + jitter_s)
+    return Knot(a.t - period_s / 2, float(a.mj or 0), period_s / 2 + jitter_s)
 
 
 def _with_ends(found: list[Knot], read: Sequence[GpuPoint], period_s: float) -> list[Knot]:
@@ -133,21 +195,24 @@ def _with_ends(found: list[Knot], read: Sequence[GpuPoint], period_s: float) -> 
     return [*begun, standing] if periods > 0 else begun
 
 
-def _sharpened(found: list[Knot], period_s: float) -> list[Knot]:
-    """Ticks come at a steady pace: one that was seen sharply says when its neighbours were."""
+def _sharpened(found: list[Knot], period_s: float, jitter_s: float) -> list[Knot]:
+    """Ticks come at a pace: one that was seen sharply says when its neighbours were."""
     sharp = [knot for knot in found if knot.doubt_s < period_s / 20]
     if not sharp:
         return found
     times = [knot.t for knot in sharp]
-    return [knot if knot.doubt_s < period_s / 20 else _from_nearest(knot, sharp, times, period_s) for knot in found]
+    return [
+        knot if knot.doubt_s < period_s / 20 else _from_nearest(knot, sharp, times, period_s, jitter_s)
+        for knot in found
+    ]
 
 
-def _from_nearest(knot: Knot, sharp: Sequence[Knot], times: Sequence[float], period_s: float) -> Knot:
+def _from_nearest(knot: Knot, sharp: Sequence[Knot], times: Sequence[float], period_s: float, jitter_s: float) -> Knot:
     at = bisect_left(times, knot.t)
     nearest = min(sharp[max(at - 1, 0) : at + 1], key=lambda other: abs(other.t - knot.t))
     periods = round((knot.t - nearest.t) / period_s)
     t = nearest.t + periods * period_s
-    doubt = nearest.doubt_s * (1 + abs(periods))
+    doubt = nearest.doubt_s * (1 + abs(periods)) + (jitter_s if periods else 0.0)
     if abs(t - knot.t) > knot.doubt_s or doubt >= knot.doubt_s:
         return knot
     return replace(knot, t=t, doubt_s=doubt)
@@ -177,7 +242,7 @@ class _Near:
 class CounterFold:
     """Takes readings in order of time and holds only those around the window's edges."""
 
-    def __init__(self, window: Window, limit_w: float | None) -> None:
+    def __init__(self, window: Window, limit_w: float) -> None:
         self._window, self._limit = window, limit_w
         self._start, self._end = _Near(window.start), _Near(window.end)
         self._series = Series(limit_w)
@@ -192,24 +257,26 @@ class CounterFold:
         self._start.add(point)
         self._end.add(point)
 
-    def result(self) -> tuple[Count, float] | None:
-        """Energy in the window in mJ with bounds, and the tick period; `None` if the counter does not reach both."""
+    def result(self) -> tuple[Count, Pace] | None:
+        """Energy in the window in mJ with bounds, and the counter's pace; `None` if it does not reach both edges."""
         for steady in self._series.flush():
             self._take(steady)
         near = [self._start.all(), self._end.all()]
         if not all(self._reaches(points, edge) for points, edge in zip(near, self._edges, strict=True)):
             return None
-        period = self._period(near)
-        self._standstill = self._series.stood_still(period)
+        breaks = self._series.breaks
+        found = pace(near, breaks)
+        self._standstill = self._series.stood_still(found.period_s)
         start, end = (
-            count_at(points, edge, period, self._limit) for points, edge in zip(near, self._edges, strict=True)
+            count_at(points, edge, found if found.seen else pace([points], breaks), self._limit)
+            for points, edge in zip(near, self._edges, strict=True)
         )
-        too_much, too_little = self._series.bridged_between(self._window)
+        too_much, too_little = self._series.bridged_between(self._window, found)
         value = max(end.value - start.value, 0.0)
         slack = math.hypot(start.slack, end.slack)  # two edges are off independently of each other
         low = end.low - start.high - slack - too_much
         high = end.high - start.low + slack + too_little
-        return Count(value, min(max(low, 0.0), value), max(high, value)), period
+        return Count(value, min(max(low, 0.0), value), max(high, value)), found
 
     @property
     def flags(self) -> Flags:
@@ -231,29 +298,26 @@ class CounterFold:
         near = self._window.gap_s
         return bool(read) and read[0] <= edge + near and read[-1] >= edge - near
 
-    def _period(self, near: Sequence[Sequence[GpuPoint]]) -> float:
-        seen = [period for points in near if (period := tick_period(points)) is not None]
-        return seen[0] if seen else DEFAULT_TICK_S
 
-
-def count_at(points: Sequence[GpuPoint], t: float, period_s: float, limit_w: float | None) -> Count:
+def count_at(points: Sequence[GpuPoint], t: float, moves: Pace, limit_w: float) -> Count:
     """What an exact counter would have shown at second `t`, from readings around it."""
-    found = knots(points, period_s)
+    found = knots(points, moves.period_s, moves.jitter_s)
     times = [knot.t for knot in found]
     at = bisect_right(times, t)
     if 0 < at < len(found):
-        return _between(found[at - 1], found[at], t, _Powers(points, found, at, limit_w=limit_w, exact=period_s == 0.0))
+        return _between(
+            found[at - 1], found[at], t, _Powers(points, found, at, limit_w=limit_w, exact=moves.period_s == 0.0)
+        )
     read = [p for p in points if p.mj is not None]
     nearest = read[0] if at == 0 else read[-1]
-    limit = limit_w or max((p.inst_w or p.w or 0.0 for p in read), default=0.0)
-    return _beyond(found[:2] if at == 0 else found[-2:], nearest, t, period_s=period_s, limit_w=limit)
+    return _beyond(found[:2] if at == 0 else found[-2:], nearest, t, period_s=moves.period_s, limit_w=limit_w)
 
 
 class _Powers:
     """The powers around the tick that ends at `found[at]`; between two reads of an `exact` counter, around those."""
 
     def __init__(
-        self, points: Sequence[GpuPoint], found: Sequence[Knot], at: int, *, limit_w: float | None, exact: bool
+        self, points: Sequence[GpuPoint], found: Sequence[Knot], at: int, *, limit_w: float, exact: bool
     ) -> None:
         a, b = found[at - 1], found[at]
         self.mean = _mean_w(a, b)
@@ -267,7 +331,7 @@ class _Powers:
         wide = [w for _, w in instants] + [_mean_w(c, d) for c, d in itertools.pairwise(found)]
         self.near = (min([*means, *near], default=0.0), max([*means, *near], default=0.0))
         self.seen = (min(wide, default=0.0), max(wide, default=0.0))
-        self.limit = max(limit_w or 0.0, self.seen[1])
+        self.limit = max(limit_w, self.seen[1])
 
 
 def _mean_w(a: Knot, b: Knot) -> float:
@@ -323,6 +387,8 @@ def _range(powers: _Powers) -> tuple[float, float]:
     ends = [w for w in (powers.first, powers.last) if w is not None]
     lo, hi = (min(ends), max(ends)) if len(ends) == 2 else powers.near
     margin = MARGIN * hi + HARD_TO_TELL_W
+    if len(ends) < 2 and hi - lo > margin:  # nothing was seen inside of the tick, and around it power changes
+        return powers.seen[0], powers.limit
     if not lo - margin <= powers.mean <= hi + margin:
         return powers.seen[0], powers.limit
     if len(ends) == 2 and hi - lo > margin:
@@ -346,12 +412,17 @@ def _beyond(pair: Sequence[Knot], nearest: GpuPoint, t: float, *, period_s: floa
 
 @dataclass
 class _Bridge:
-    """A hole in the series, filled from power: mJ added, and by how much that may be too much or too little."""
+    """A hole in the series that ends at second `t`, filled from power: mJ added, and by how much that may be off."""
 
     t: float
+    gap_s: float
     mj: float
     too_much: float
     too_little: float
+
+    def is_near(self, edge: float, tick_s: float) -> bool:
+        """Whether the tick that `edge` lies in may reach across the hole."""
+        return self.t - self.gap_s - 2 * tick_s <= edge <= self.t + 2 * tick_s
 
 
 class Series:
@@ -361,10 +432,11 @@ class Series:
     as before, or a new beginning.
     """
 
-    def __init__(self, limit_w: float | None) -> None:
+    def __init__(self, limit_w: float) -> None:
         self._limit = limit_w
         self._last: GpuPoint | None = None  # of the counter as it was read
         self._held: GpuPoint | None = None
+        self._moved_at: float | None = None
         self._offset = 0.0
         self._still_since: float | None = None
         self._stood_s = self._stood_w = 0.0
@@ -375,8 +447,9 @@ class Series:
 
     def add(self, point: GpuPoint) -> Iterator[GpuPoint]:
         """The readings that are certain now."""
-        if point.w is not None or point.inst_w is not None:
-            self._watts = point.w if point.w is not None else point.inst_w or 0.0
+        watts = point.w if point.w is not None else point.inst_w
+        if watts is not None and 0 < watts <= SANE_MULTIPLE * self._limit:
+            self._watts = watts
         if point.mj is None:
             return
         if self._last is None:
@@ -413,13 +486,32 @@ class Series:
             remarks.append(flag("counter_implausible", text))
         return remarks
 
-    def bridged_between(self, window: Window) -> tuple[float, float]:
-        """By how many mJ the bridges inside the window may be too much and too little."""
-        inside = [bridge for bridge in self._bridges if window.start <= bridge.t <= window.end]
-        return sum(bridge.too_much for bridge in inside), sum(bridge.too_little for bridge in inside)
+    @property
+    def breaks(self) -> list[float]:
+        """The seconds at which the counter started over."""
+        return [bridge.t for bridge in self._bridges]
+
+    def bridged_between(self, window: Window, moves: Pace) -> tuple[float, float]:
+        """By how many mJ the bridges may make the window's energy too much and too little.
+
+        Those inside, and those so near to an edge that the tick it lies in reaches across one. A counter that starts
+        over also loses what it had not published yet.
+        """
+        tick_s = moves.period_s + moves.jitter_s
+        reached = [b for b in self._bridges if window.start - 2 * tick_s <= b.t - b.gap_s <= window.end + 2 * tick_s]
+        lost = 1000 * self._limit * tick_s
+        either_way = math.fsum(
+            1000 * self._limit * (2 * tick_s + b.gap_s)
+            for b in reached
+            if b.is_near(window.start, tick_s) or b.is_near(window.end, tick_s)
+        )
+        too_much = math.fsum(b.too_much for b in reached) + either_way
+        return too_much, math.fsum(b.too_little + lost for b in reached) + either_way
 
     def _accept(self, point: GpuPoint) -> Iterator[GpuPoint]:
         self._watch_standstill(point)
+        if self._last is None or point.mj != self._last.mj:
+            self._moved_at = point.t
         self._last = point
         yield point if not self._offset else replace(point, mj=round((point.mj or 0) + self._offset))
 
@@ -450,11 +542,10 @@ class Series:
         last = self._last
         if last is None:
             return
-        gap = point.t - last.t
-        watts = self._watts if last.w is None else ((last.w + (point.w if point.w is not None else last.w)) / 2)
-        mj = 1000 * watts * gap
-        limit = 1000 * (self._limit or watts) * gap
-        self._bridges.append(_Bridge(point.t, mj, too_much=mj, too_little=max(limit - mj, 0.0)))
+        gap = point.t - (last.t if self._moved_at is None else self._moved_at)  # since then nothing was published
+        mj = 1000 * min(self._watts, self._limit) * gap
+        limit = 1000 * self._limit * gap
+        self._bridges.append(_Bridge(point.t, gap, mj, too_much=mj, too_little=max(limit - mj, 0.0)))
         self._offset += (last.mj or 0) + mj - (point.mj or 0)
         self._still_since = None
         yield from self._accept(point)
@@ -462,7 +553,7 @@ class Series:
     def _can_follow(self, a: GpuPoint, b: GpuPoint) -> bool:
         """Whether the counter can go from `a` to `b`: it only rises, and no faster than the card can draw."""
         moved = ((b.mj or 0) - (a.mj or 0)) / 1000
-        fastest = SANE_MULTIPLE * self._limit * (b.t - a.t + SLOWEST_TICK_S) if self._limit else float("inf")
+        fastest = SANE_MULTIPLE * self._limit * (b.t - a.t + SLOWEST_TICK_S)
         return 0 <= moved <= fastest
 
     def _watch_standstill(self, point: GpuPoint) -> None:

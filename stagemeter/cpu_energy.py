@@ -42,6 +42,7 @@ DISAGREEMENT_AFTER_S = 5.0
 CEILING_W = 1200.0  # for logs whose header does not say
 REGISTER_S = 0.01  # a register is brought up to date about every millisecond, and read by a process that may wait
 LEAST_INTERVAL_S = 0.5  # power over less says little
+STILL_S = 1.0  # a register that does not rise for so long is stuck
 
 
 class Curve:
@@ -279,6 +280,17 @@ class Register:
         """When it was read."""
         return [self.drawn[0].start, *(part.end for part in self.drawn)] if self.drawn else []
 
+    def longest_still_s(self, window: Window) -> float:
+        """The longest time within the window, or reaching into it, over which it did not rise at all."""
+        longest, since = 0.0, None
+        for part in self.drawn:
+            if part.value or part.end < window.start or part.start > window.end:
+                since = None
+                continue
+            since = part.start if since is None else since
+            longest = max(longest, part.end - since)
+        return longest
+
 
 def register(name: str, readings: Sequence[tuple[float, int]], range_uj: int, ceiling_w: float) -> Register:
     """The zone's energy from its readings (monotonic s, µJ), counting how often it began again.
@@ -395,6 +407,9 @@ class Registers:
         late = next((zone.name for zone in registers if not _reaches(zone.times, window)), None)
         if late is not None:
             return f"{late} was not read at both edges of the stage"
+        still = next((zone.name for zone in registers if zone.longest_still_s(window) >= STILL_S), None)
+        if still is not None:
+            return f"the register of {still} stood still for {STILL_S:.0f} s, and a zone that is on draws something"
         if not shares.shares or not _reaches(self._times, window) or math.isnan(sum(shares.shares)):
             return "the stage's share is not known, as the process tree was not read"
         return ""

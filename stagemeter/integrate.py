@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stagemeter.counter import CounterFold
+from stagemeter.counter import CounterFold, Pace
 from stagemeter.energy import Energy, Flags, Window
 from stagemeter.power import PowerFold, instant, power_energy
 from stagemeter.samplelog import GpuPoint
@@ -17,6 +17,8 @@ from stagemeter.sensors import flag
 
 __all__ = ["Coverage", "DeviceFold", "Energy", "Sampling", "Window", "gpu_energy", "power_energy", "sampling"]
 
+UNKNOWN_LIMIT_W = 2000.0  # more than any accelerator draws today
+UNEVEN = 0.3  # of a counter's tick: beyond, bounds at the edges are a guess
 DISAGREEMENT = 0.1  # counter and power further apart than this are worth a remark
 DISAGREEMENT_AFTER_S = 5.0  # on shorter stages the two disagree by construction
 
@@ -25,7 +27,8 @@ class DeviceFold:
     """Takes the readings of one GPU in order of time. Memory does not grow with their number."""
 
     def __init__(self, window: Window, device: dict[str, Any]) -> None:
-        limit = device.get("power_limit_w")
+        limit = device.get("power_limit_w") or UNKNOWN_LIMIT_W
+        self._limit_unknown = not device.get("power_limit_w")
         self._window = window
         self._counter = CounterFold(window, limit)
         self._power = PowerFold(window, limit, smear_s=device.get("power_window_s") or 0.0)
@@ -42,14 +45,24 @@ class DeviceFold:
         return self.figures()[0]
 
     def figures(self) -> tuple[Energy, float | None]:
-        """The energy, and the counter's tick in seconds (0: it moves at every read; `None`: not used)."""
+        """The energy, and the counter's tick in seconds (0: it moves at every read; `None`: not used, or not seen)."""
+        energy, tick_s = self._figures()
+        return replace(energy, flags=[*energy.flags, *self._limit_flags()]), tick_s
+
+    def _limit_flags(self) -> Flags:
+        if not self._limit_unknown:
+            return []
+        text = f"the card does not say its power limit; up to {UNKNOWN_LIMIT_W:.0f} W was taken to be possible"
+        return [flag("power_limit_unknown", text)]
+
+    def _figures(self) -> tuple[Energy, float | None]:
         by_power, by_instant = self._power.result(), self._instant.result().value_j
         counted = self._counter.result()
         doubt = self._counter.doubt
         if doubt or counted is None:
             flags = [*doubt, *by_power.flags]
             return replace(by_power, cross_check_j=by_power.value_j, instant_j=by_instant, flags=flags), None
-        count, tick_s = counted
+        count, moves = counted
         value = count.value / 1000
         nonsense = [remark for remark in by_power.flags if remark["code"] == "power_implausible"]
         apart = _disagreement(value, by_power.value_j, by_instant, self._window)
@@ -60,8 +73,19 @@ class DeviceFold:
             method="nvml_counter",
             cross_check_j=by_power.value_j,
             instant_j=by_instant,
-            flags=[*self._counter.flags, *nonsense, *apart],
-        ), tick_s
+            flags=[*self._counter.flags, *nonsense, *apart, *_about_pace(moves)],
+        ), moves.period_s if moves.seen else None
+
+
+def _about_pace(moves: Pace) -> Flags:
+    """What makes the edges less certain than a counter's steady pace does."""
+    if not moves.seen:
+        text = f"how often the counter moves was not seen; every {1000 * moves.period_s:.0f} ms was assumed"
+        return [flag("counter_pace_unknown", text)]
+    if moves.jitter_s > UNEVEN * moves.period_s:
+        text = f"the counter moves every {1000 * moves.period_s:.0f} ms, give or take {1000 * moves.jitter_s:.0f}"
+        return [flag("counter_pace_uneven", text)]
+    return []
 
 
 def gpu_energy(points: Iterable[GpuPoint], window: Window, device: dict[str, Any]) -> Energy:

@@ -38,17 +38,17 @@ class PowerFold:
     def __init__(
         self,
         window: Window,
-        limit_w: float | None,
+        limit_w: float,
         *,
         power: Callable[[GpuPoint], float | None] = averaged,
         smear_s: float = 0.0,
     ) -> None:
         self._window, self._limit, self._power, self._smear_s = window, limit_w, power, smear_s
-        self._sane = SANE_MULTIPLE * limit_w if limit_w else math.inf
+        self._sane = SANE_MULTIPLE * limit_w
         self._previous: Sample | None = None
         self._value = self._lower = self._upper = self._gaps = 0.0
         self._first_t: float | None = None
-        self._dropped = 0
+        self._dropped = self._zeros = 0
         self._least, self._most = math.inf, 0.0
         self._stood: list[float] = []  # how long a power stood, from reads close enough to tell
         self._changed_at: float | None = None
@@ -60,6 +60,9 @@ class PowerFold:
             return
         if watts > self._sane:
             self._dropped += 1
+            return
+        if watts == 0:  # a card that answers draws something: the sensor did not
+            self._zeros += 1
             return
         if self._first_t is None:
             self._first_t = point.t
@@ -97,7 +100,7 @@ class PowerFold:
         self._value += (w_a + w_b) / 2 * seconds
         if is_gap:
             self._gaps += seconds
-            self._upper += (self._limit or 0.0) * seconds
+            self._upper += self._limit * seconds
         else:
             self._lower += min(w_a, w_b) * seconds
             self._upper += max(w_a, w_b) * seconds
@@ -117,14 +120,14 @@ class PowerFold:
             text = f"{self._gaps:.1f} s without power readings were bridged by a straight line"
             flags.append(flag("power_gap", text))
         smear = self._age_s * max(self._most - self._least, 0.0) + ROUNDING * self._value
-        upper = None if self._gaps and self._limit is None else max(self._upper, self._value) + smear
         lower = max(min(self._lower, self._value) - smear, 0.0)
+        upper = max(self._upper, self._value) + smear
         return Energy(value_j=self._value, lower_j=lower, upper_j=upper, method="nvml_power", flags=flags)
 
     def _dropped_flags(self) -> Flags:
-        if not self._dropped:
-            return []
-        return [flag("power_implausible", f"{self._dropped} readings above {self._sane:.0f} W were left out")]
+        left_out = [(self._dropped, f"readings above {self._sane:.0f} W"), (self._zeros, "readings of 0 W")]
+        said = " and ".join(f"{n} {which}" for n, which in left_out if n)
+        return [flag("power_implausible", f"{said} were left out")] if said else []
 
     @staticmethod
     def _hole(flags: Flags) -> Energy:
@@ -137,7 +140,7 @@ def _on_line(a: Sample, b: Sample, t: float) -> float:
     return a[1] if b[0] == a[0] else a[1] + (b[1] - a[1]) * (t - a[0]) / (b[0] - a[0])
 
 
-def power_energy(points: Iterable[GpuPoint], window: Window, limit_w: float | None) -> Energy:
+def power_energy(points: Iterable[GpuPoint], window: Window, limit_w: float) -> Energy:
     """Averaged power of `points` (in order of time), integrated between the window's edges."""
     fold = PowerFold(window, limit_w)
     for point in points:

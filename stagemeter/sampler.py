@@ -50,8 +50,9 @@ STRANGERS_PERIOD_S = 10.0
 NO_COUNTER_PERIOD_S = 0.02
 FAST_PERIOD_S = 0.002
 TICKS_FOR_A_PACE = 3
-LONGEST_FAST_S = 0.5
-LONGEST_FAST_AT_END_S = 0.3
+LONGEST_FAST_S = 3.0  # a counter that moves once a second is known by then
+MOVES_AT_EDGE = 2  # the second says how long a tick is there
+LONGEST_FAST_AT_EDGE_S = 1.0
 PARENT_CHECK_S = 0.5
 CPU_SAMPLER_ENDS_WITHIN_S = 45.0
 ORPHAN_ENDS_WITHIN_S = 1.0
@@ -236,7 +237,7 @@ class Sampler:
             self.sample(mark=name)
             _answer(answers, "done")
             if self._adaptive:
-                self.watch(moves=1, seconds=LONGEST_FAST_AT_END_S)
+                self.watch(moves=MOVES_AT_EDGE, seconds=LONGEST_FAST_AT_EDGE_S)
                 self._fast()  # at once: a stage that has just begun lies between the mark and this
         return None
 

@@ -3,7 +3,7 @@
 Two schemes, as the sampler has them. `CONSTANT` reads everything 50 times a second and never looks closer. `DEFAULT`
 reads everything at the base period, and after every mark counter and instant power in quick succession: until the
 counter has moved three times, which begins with the first sample a moment before the stage and goes on into it, and at
-an edge until it has moved once. Both read everything at the edges.
+an edge until it has moved twice. Both read everything at the edges.
 
 A reader wakes late: 0.3 ms in the mean, up to 6 ms more at every hundredth time. A read takes `cost_s` and is booked
 under its middle; when in between the driver looked is not known. Timestamps of field values are not assumed.
@@ -22,7 +22,8 @@ EDGE_S = 0.0003  # between the block and the reading that belongs to its edge
 AT_ONCE_S = 0.00005  # after the start mark's answer, the next reading
 FAST_S = 0.0021  # between two fast readings, with what a short sleep takes longer
 PACE_MOVES = 3
-PACE_WITHIN_S, EDGE_WITHIN_S = 0.5, 0.3
+EDGE_MOVES = 2
+PACE_WITHIN_S, EDGE_WITHIN_S = 3.0, 1.0
 CONSTANT_LEAD_S = 0.3  # of sampling before the stage
 LEAD_S = (0.002, 0.02)  # by default: the sampler's first sample comes that long before the stage
 AFTER_S = 0.3
@@ -90,8 +91,8 @@ def _watches(  # noqa: PLR0917
         yield seen
         owed = owed if len(seen) == len(times) else max(PACE_MOVES - _moves(gpu, seen), 0)
         begin = edge + (AT_ONCE_S if edge == start else EDGE_S + scheme.cost_s)
-        within = PACE_WITHIN_S if owed > 1 else EDGE_WITHIN_S
-        times, owed = _until_moved(gpu, scheme, begin, min(edge + within, until), max(owed, 1), rng)
+        within = PACE_WITHIN_S if owed > EDGE_MOVES else EDGE_WITHIN_S
+        times, owed = _until_moved(gpu, scheme, begin, min(edge + within, until), max(owed, EDGE_MOVES), rng)
     yield times
 
 

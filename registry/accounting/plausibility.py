@@ -47,8 +47,10 @@ def _clock(record: StageRecord, now: datetime) -> Iterable[Doubt]:
     if ahead_s > AHEAD_S:
         yield Doubt("clock_ahead", f"It ends {ahead_s:,.0f} s after it was sent: a clock is wrong.")
     wall_s = (record.ended_at - record.started_at).total_seconds()
+    if record.duration_s is None:  # nobody says how long it took, as with a figure out of a table
+        return
     apart_s = abs(wall_s - record.duration_s)
-    if not _untimed(record) and apart_s > max(CLOCKS_S, CLOCKS_SHARE * record.duration_s):
+    if apart_s > max(CLOCKS_S, CLOCKS_SHARE * record.duration_s):
         yield Doubt(
             "clocks_disagree",
             f"It lasted {record.duration_s:,.1f} s by its own clock and {wall_s:,.1f} s from start to end.",
@@ -59,7 +61,7 @@ def _power(record: StageRecord) -> Iterable[Doubt]:
     """Energy against duration times what can be drawn: E ≤ t · Σ P_limit."""
     for component in record.components:
         energy_j = getattr(record, f"{component}_energy_j")
-        if energy_j is None or _untimed(record):
+        if energy_j is None or record.duration_s is None:
             continue
         most_w, why = _most_w(record, component)
         if energy_j > most_w * record.duration_s:
@@ -80,7 +82,7 @@ def _most_w(record: StageRecord, component: str) -> tuple[float, str]:
 
 
 def _tokens(record: StageRecord) -> Iterable[Doubt]:
-    if _untimed(record):
+    if record.duration_s is None:
         return
     for kind, most in MOST_PER_S.items():
         tokens = getattr(record, f"{kind}_tokens")
@@ -89,8 +91,3 @@ def _tokens(record: StageRecord) -> Iterable[Doubt]:
             yield Doubt(
                 "tokens_against_time", f"{tokens:,} {kind} tokens in {record.duration_s:,.1f} s cannot be done."
             )
-
-
-def _untimed(record: StageRecord) -> bool:
-    """Whether nobody says how long it took, as with a figure out of a table."""
-    return record.duration_s == 0 and record.components == ("reported",)

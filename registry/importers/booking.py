@@ -334,7 +334,7 @@ def _answer_times(facts: dict[str, Any], said: Mapping[str, str]) -> None:
     for name in ("started_at", "ended_at"):
         if name in facts:
             facts[name] = _aware(facts[name], name, said.get("zone", ""))
-    length = timedelta(seconds=facts["duration_s"])
+    length = timedelta(seconds=facts["duration_s"] or 0.0)
     try:
         if "started_at" not in facts:
             facts["started_at"] = facts["ended_at"] - length
@@ -364,7 +364,7 @@ def _overlaps(stages: list[FoundStage]) -> dict[str, dict[str, str]]:
         if "started_at" in stage.facts:
             start = datetime.fromisoformat(stage.facts["started_at"])
             start = start if start.tzinfo else start.replace(tzinfo=UTC)  # all of a file's are of one zone
-            spans.append((start, start + timedelta(seconds=stage.facts["duration_s"]), stage))
+            spans.append((start, start + timedelta(seconds=stage.facts["duration_s"] or 0.0), stage))
     spans.sort(key=lambda span: span[0])
     found: dict[str, dict[str, str]] = {}
     widest: tuple[datetime, FoundStage] | None = None

@@ -97,7 +97,7 @@ def _stages(card: Mapping[str, Any], model: str, source: Source, *, redact: bool
         flags.append(flag("unit_doubtful", f"{amount:g} g is less than a training emits; some cards mean kilograms"))
     facts = {
         "name": "model card",
-        "duration_s": 0.0,
+        "duration_s": None,
         "components": ["reported"],
         "reported_method": "model card: emissions alone",
         "flags": flags,

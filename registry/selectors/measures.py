@@ -160,12 +160,16 @@ def _sums(records: list[_Record]) -> _Sums:
     timed = len(lasted) == len(records)
     return _Sums(
         seconds=_wall_s(records) if timed else None,
-        device_seconds=math.fsum(s * max(r.devices, 1) for s, r in zip(lasted, records, strict=True)) if timed else None,
+        device_seconds=math.fsum(s * max(r.devices, 1) for s, r in zip(lasted, records, strict=True))
+        if timed
+        else None,
         lower_j=_total([lower for lower, _, _ in bounds]),
         upper_j=_total([upper for _, upper, _ in bounds]),
         bounded_j=_total([bounded for _, _, bounded in bounds]),
         lost_j=math.fsum(record.energy_j or 0.0 for record in records if record.status != "completed"),
-        idle_j=_total([None if r.idle_power_w is None else r.idle_power_w * r.duration_s for r in records]),
+        idle_j=_total(
+            [None if None in (r.idle_power_w, r.duration_s) else r.idle_power_w * r.duration_s for r in records]
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from stagemeter.sensors import Device, Reading, flag
 # reported megawatts with a code of success).
 SANE_MULTIPLE = 1.5
 POWER_AVERAGE_S = 1.0  # what NVML documents for the average field
+AMPERE = 7  # NVML_DEVICE_ARCH_AMPERE
 
 
 def gpu_nodes() -> bool:
@@ -204,10 +205,16 @@ class NvmlSensor:
             cuda=self._cuda,
             has_counter=missing is None,
             has_instant=instant is not None,
-            power_window_s=None if average is None else POWER_AVERAGE_S,
+            power_window_s=self._power_window_s(handle, average),
             scope="mig-parent" if any(f["code"] == "mig_parent" for f in flags) else "gpu",
             flags=tuple(flags),
         )
+
+    def _power_window_s(self, handle: Any, average: float | None) -> float | None:
+        """Over how long the driver's power is a mean: since Ampere a second, also where the field is not offered."""
+        if average is None and (self._optional(self._nvml.nvmlDeviceGetArchitecture, handle) or AMPERE) < AMPERE:
+            return None
+        return POWER_AVERAGE_S
 
     def _no_counter(self, name: str, handle: Any) -> dict[str, str] | None:
         """Why the counter cannot be used; `None` if it can. One that only failed just now may answer the next time."""

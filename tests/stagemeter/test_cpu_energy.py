@@ -204,6 +204,14 @@ def test_a_register_that_was_reset_is_bridged_by_the_power_beside_it_and_bounded
     assert codes(cpu) == ["cpu_attributed", "rapl_reset"]
 
 
+def test_a_register_that_stands_still_is_stuck_and_not_a_package_that_draws_nothing():
+    readings = [RaplPoint(t, {"package-0": int(1e8 * min(t, 18))}, 1) for t in seconds(9, 21)]
+    cpu, _ = cpu_energy(log_of(tree(seconds(9, 21)), cpu=codecarbon(seconds(9, 21)), rapl=readings), WINDOW)
+    assert cpu.method == "codecarbon_process"
+    assert codes(cpu) == ["rapl_incomplete", "estimated"]
+    assert "package-0 stood still" in cpu.flags[0]["message"]
+
+
 def test_a_package_that_may_not_be_read_leaves_the_estimate():
     readings, unreadable = rapl(seconds(9, 21), {"package-0": 60.0}), {"package-1": "may not be read by this user"}
     estimates = codecarbon(seconds(9, 21))

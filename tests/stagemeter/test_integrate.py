@@ -25,8 +25,27 @@ def test_power_says_that_it_bridged_a_hole():
     assert by_power.upper_j == pytest.approx(300 * 5 + 700 * 5, rel=0.01)
 
 
-def test_a_gap_without_a_power_limit_has_no_upper_bound():
-    assert power_energy(steady(300.0, without(every(0.5), 12, 17)), WINDOW, None).upper_j is None
+@pytest.mark.parametrize("limit_w", [None, 0.0])
+def test_a_card_that_does_not_say_its_limit_is_bounded_by_what_any_card_can_draw(limit_w):
+    powers = [replace(p, mj=None) for p in steady(300.0, without(every(0.5), 12, 17))]
+    energy = gpu_energy(powers, WINDOW, DEVICE | {"power_limit_w": limit_w})
+    assert energy.upper_j == pytest.approx(300 * 5 + 2000 * 5, rel=0.01)
+    assert codes(energy) == ["power_gap", "power_limit_unknown"]
+    garbage = [replace(p, mj=p.mj + 2**40) if i % 3 == 2 else p for i, p in enumerate(steady(300.0, every(0.1)))]
+    assert gpu_energy(garbage, WINDOW, DEVICE | {"power_limit_w": limit_w}).value_j == pytest.approx(3000, rel=0.01)
+
+
+def test_readings_of_nothing_between_readings_of_something_are_left_out():
+    """A driver that answers 0 W has not looked."""
+    points = [replace(p, mj=None, w=0.0 if i % 3 == 0 else p.w) for i, p in enumerate(steady(300.0, every(0.1)))]
+    energy = gpu_energy(points, WINDOW, DEVICE)
+    assert energy.value_j == pytest.approx(3000, rel=0.001)
+    assert codes(energy) == ["power_implausible"]
+    assert "readings of 0 W" in energy.flags[0]["message"]
+
+
+def test_a_power_that_is_always_zero_is_no_figure():
+    assert gpu_energy([replace(p, mj=None) for p in steady(0.0, every(0.1))], WINDOW, DEVICE).value_j is None
 
 
 def test_megawatts_are_left_out_and_counted():
@@ -50,14 +69,14 @@ def test_a_counter_and_a_power_that_disagree_are_both_kept_and_flagged():
     points = [replace(p, w=400.0) for p in steady(300.0, every(0.5))]
     energy = gpu_energy(points, WINDOW, DEVICE)
     assert (energy.value_j, energy.cross_check_j) == (pytest.approx(3000), pytest.approx(4000))
-    assert codes(energy) == ["counter_power_disagree"]
+    assert codes(energy) == ["counter_power_disagree", "counter_pace_unknown"]
     assert "+33 %" in energy.flags[0]["message"]
 
 
 def test_instant_power_that_beats_with_the_load_is_named():
     points = [replace(p, inst_w=216.0) for p in steady(300.0, every(0.1))]
     energy = gpu_energy(points, WINDOW, DEVICE)
-    assert codes(energy) == ["instant_alias"]
+    assert codes(energy) == ["instant_alias", "counter_pace_unknown"]
     assert "-28 %" in energy.flags[0]["message"]
     assert energy.instant_j == pytest.approx(2160)
 
@@ -97,7 +116,7 @@ def test_a_stage_that_samples_reach_into_is_covered_as_far():
 
 
 @given(
-    watts=st.lists(st.floats(0, 700), min_size=22, max_size=60),
+    watts=st.lists(st.floats(1, 700), min_size=22, max_size=60),
     start=st.floats(0, 0.5),
     length=st.floats(0.1, 5),
 )
@@ -108,7 +127,7 @@ def test_the_figure_by_power_lies_within_its_bounds_and_below_the_peak(watts, st
     assert energy.value_j <= max(watts) * length + 1e-6
 
 
-@given(st.lists(st.integers(1, 700_000), min_size=22, max_size=60), st.floats(0.1, 9.9))
+@given(st.lists(st.integers(2, 700_000), min_size=22, max_size=60), st.floats(0.1, 9.9))
 def test_two_halves_of_a_stage_sum_to_the_whole(steps, cut):
     total, points = 0, []
     for i, step in enumerate([0, *steps]):

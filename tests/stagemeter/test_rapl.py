@@ -152,12 +152,12 @@ def test_a_stage_on_a_host_with_registers_is_measured_by_them(powercap, spool_di
     powercap.zone("intel-rapl:0", "package-0", RANGE_UJ - 10_000_000)
     powercap.zone("intel-rapl:0:0", "dram", 0)
     with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
-        end = time.process_time() + 0.5
-        while time.process_time() < end:
-            pass
-        powercap.set("intel-rapl:0", 20_000_000)  # 30 J on, and round once
-        powercap.set("intel-rapl:0:0", 4_000_000)
-        time.sleep(1.3)  # it is read once a second
+        for step in range(1, 16):
+            end = time.process_time() + 0.1
+            while time.process_time() < end:
+                pass
+            powercap.set("intel-rapl:0", (RANGE_UJ - 10_000_000 + 2_000_000 * step) % RANGE_UJ)  # round once
+            powercap.set("intel-rapl:0:0", 4_000_000 * step // 15)
     record = meter.record
     assert (record.cpu_method, record.ram_method) == ("rapl", "rapl")
     assert record.cpu_energy_upper_j == pytest.approx(30, rel=0.1)
