@@ -167,10 +167,15 @@ def _sums(records: list[_Record]) -> _Sums:
         upper_j=_total([upper for _, upper, _ in bounds]),
         bounded_j=_total([bounded for _, _, bounded in bounds]),
         lost_j=math.fsum(record.energy_j or 0.0 for record in records if record.status != "completed"),
-        idle_j=_total(
-            [None if None in (r.idle_power_w, r.duration_s) else r.idle_power_w * r.duration_s for r in records]
-        ),
+        idle_j=_total([_idle_j(record) for record in records]),
     )
+
+
+def _idle_j(record: _Record) -> float | None:
+    """What its host would have drawn at rest; `None` where that, or how long it took, is not stated."""
+    if record.idle_power_w is None or record.duration_s is None:
+        return None
+    return record.idle_power_w * record.duration_s
 
 
 def _wall_s(records: list[_Record]) -> float:
