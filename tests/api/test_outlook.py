@@ -123,3 +123,56 @@ def test_an_assumption_that_cannot_be_is_refused_by_name(api, study, query, fiel
 
 def test_a_strangers_study_is_not_there(outsider, distilled):
     assert outsider.get(f"studies/{distilled.slug}/outlook/").status_code == 404
+
+
+def read(api, study, name, status=200, **query):
+    response = api.get(f"studies/{study.slug}/{name}/", **query)
+    assert response.status_code == status, response.content
+    return response.json()
+
+
+def test_break_evens_hold_n_star_and_substitutes(api, distilled):
+    answer = read(api, distilled, "break-evens", tolerance="1", tokens_per_day="1000")
+    kd = next(row for row in answer["reuse"] if row["distilled"]["pipeline"] == "kd")
+    assert (kd["n_star"], kd["n_star_lower"], kd["never_share"]) == (12, None, None)
+    assert kd["rest_kwh"] == pytest.approx(2320 / 3.6e6)
+    assert answer["serving"] == []  # both sizes cost the same per token
+
+
+def test_the_breakdown_splits_lost_attempts_and_states_sci(api, study):
+    run = scenes.complete_run(study, "sft", scenes.add_reference(study), training_j=3000.0, factor=0.5)
+    scenes.add_stage(run, "student_training", 500.0, status="failed")
+    answer = read(api, study, "breakdown", intensity="0.5")
+    (point,) = answer["points"]
+    assert point["parts"]["student"]["lost_kwh"] == pytest.approx(500 / 3.6e6)
+    assert point["parts"]["student"]["energy_kwh"] == pytest.approx(3500 / 3.6e6)
+    assert point["sci_kg"] == pytest.approx(3620 / 3.6e6 * 0.5)
+    assert (answer["embodied"], answer["unit"]) == (False, "student")
+
+
+def test_workloads_and_settings_are_read_as_on_the_page(api, distilled):
+    answer = read(api, distilled, "workloads")
+    assert answer["workloads"] == ["tour-facts"]
+    assert {p["mean"]["cost"] for p in answer["points"]} == {
+        p["by_workload"]["tour-facts"]["cost"] for p in answer["points"]
+    }
+    assert read(api, distilled, "sensitivity")["settings"] == []
+
+
+def test_advice_answers_with_its_arithmetic_or_no_basis(api, distilled):
+    answer = read(api, distilled, "advice", q_floor="0.65", students="100", size="12 layers")
+    assert answer["choice"] == answer["candidates"][0]["key"]
+    assert answer["candidates"][0]["training_kwh"] == pytest.approx(2410 / 3.6e6)
+    assert read(api, distilled, "advice", size="70B") == {
+        "study": distilled.slug,
+        "choice": None,
+        "without_basis": ["70B"],
+        "candidates": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "query", [{"students": "1.5"}, {"students": "0"}, {"tokens": "nan"}, {"q_floor": "x"}, {"mood": "1"}]
+)
+def test_a_wish_that_cannot_be_is_refused_by_name(api, study, query):
+    assert next(iter(query)) in read(api, study, "advice", status=400, **query)["error"]["fields"]
