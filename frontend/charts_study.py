@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from frontend.charts import (
+    DASHES,
     DIMMED,
     LABEL_PLACES,
     LINE,
@@ -264,3 +267,42 @@ def _setting_hover(label: str, value: object, spot: Spot, unit: str, scale: floa
     beaten = "" if spot.on_front else "<br>Another setting beats it"
     cost = f"{(spot.cost or 0.0) * scale:.4g} {unit}"
     return f"<b>{escaped(label)}</b><br>{escaped(str(value))}: {cost}, {spot.quality:.3f}, n = {spot.point.n}{beaten}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageLine:
+    """One device's power in one run's stage: seconds since the stage began, and watts. Gaps are stretches without."""
+
+    run: str
+    device: str
+    seconds: Sequence[float] | NDArray[np.float64]
+    power_w: Sequence[float] | NDArray[np.float32]
+    gaps_s: Sequence[tuple[float, float]] = ()
+
+
+def overlay_chart(lines: Sequence[StageLine]) -> go.Figure:
+    """Power of one stage in several runs over the stage's own time; a colour for each run, a dash for each device."""
+    figure = blank_figure("Seconds since the stage began", "Power (W)")
+    run_names = list(dict.fromkeys(line.run for line in lines))
+    devices = list(dict.fromkeys(line.device for line in lines))
+    for line in lines:
+        times, watts = np.asarray(line.seconds, np.float64), np.asarray(line.power_w, np.float32)
+        places = np.searchsorted(times, [start for start, _ in line.gaps_s], side="right")
+        name = f"{line.run}, {line.device}"
+        figure.add_trace(
+            go.Scatter(
+                name=escaped(name),
+                x=np.insert(times, places, [start for start, _ in line.gaps_s]),
+                y=np.insert(watts, places, np.nan),
+                mode="lines",
+                connectgaps=False,
+                line={
+                    "color": PALETTE[run_names.index(line.run) % len(PALETTE)],
+                    "dash": DASHES[devices.index(line.device) % len(DASHES)],
+                    "width": 1.5,
+                },
+                hovertemplate=f"%{{y:.1f}} W at %{{x:.1f}} s<extra>{escaped(name)}</extra>",
+            )
+        )
+    figure.update_yaxes(rangemode="tozero")
+    return figure

@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from frontend.forms import LoginForm
 from frontend.views import (
     artifacts,
+    compare,
     exports,
     home,
     imports,
@@ -37,6 +38,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("studies/<slug:slug>/advice/", study_pages.advice, name="study_advice"),
     path("runs/", runs.listing, name="runs"),
     path("runs/export.<str:form>", exports.all_runs, name="runs_export"),
+    path("runs/compare/", compare.compare, name="runs_compare"),
     path("runs/new/", submit.new, name="run_new"),
     path("runs/plan/", submit.plan, name="run_plan"),
     path("runs/submit/", submit.submit, name="run_submit"),

@@ -7,6 +7,7 @@ from registry.api.endpoint import Nothing
 from registry.api.views import (
     analysis,
     artifacts,
+    comparison,
     imports,
     outlook,
     runs,
@@ -33,6 +34,7 @@ v1: list[URLPattern | URLResolver] = [
     path("studies/<slug:slug>/claims/", analysis.ClaimsView.as_view(), name="claims"),
     path("studies/<slug:slug>/transfer/", analysis.TransferView.as_view(), name="transfer"),
     path("runs/", runs.RunsView.as_view(), name="runs"),
+    path("runs/compare/", comparison.ComparisonView.as_view(), name="compare-runs"),
     path("runs/plan/", runs.PlanView.as_view(), name="plan"),
     path("runs/sweep/", sweeps.SweepsView.as_view(), name="sweep"),
     path("runs/sweep/plan/", sweeps.SweepPlanView.as_view(), name="sweep-plan"),

@@ -230,3 +230,20 @@ class AdviceSerializer(serializers.Serializer[Any]):
     choice = serializers.CharField(allow_null=True, help_text="Key of the best candidate; null where none fits.")
     without_basis = serializers.ListField(child=serializers.CharField(), help_text="Sizes nobody measured.")
     candidates = CandidateSerializer(many=True)
+
+
+class FactSerializer(serializers.Serializer[Any]):
+    """One fact of every run, in their order."""
+
+    group = serializers.ChoiceField(choices=["result", "stages", "scores", "settings", "environment"])
+    name = serializers.CharField()
+    values = serializers.ListField(child=serializers.JSONField(allow_null=True))
+    differs = serializers.BooleanField()
+
+
+class ComparisonSerializer(serializers.Serializer[Any]):
+    """Runs side by side; energies in joules, durations in seconds."""
+
+    runs = serializers.ListField(child=serializers.UUIDField())
+    missing = serializers.ListField(child=serializers.CharField(), help_text="Not there, or not to be seen.")
+    rows = FactSerializer(many=True)
