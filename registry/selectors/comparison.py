@@ -142,7 +142,7 @@ def power(found: Comparison) -> dict[str, tuple[Overlay, ...]]:
 
 def _lines(record: Stage) -> tuple[TraceLine, ...]:
     trace = traces.trace_of(record)
-    if trace is None:
+    if trace is None or record.duration_s is None:
         return ()
     try:
         return traces.read(trace, start_s=0.0, end_s=record.duration_s, points=POINTS)
