@@ -5,7 +5,8 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from frontend.filters import RunFilter
-from registry.selectors import runs, studies, tables
+from registry.models import Study
+from registry.selectors import runs, tables
 from registry.tables import FORMATS, Columns, Rows
 
 
@@ -23,7 +24,7 @@ def all_runs(request: HttpRequest, form: str) -> HttpResponseBase:
     """The runs that the list's own filters leave, all of them: CSV, JSON or Parquet."""
     if form not in FORMATS:
         raise Http404
-    seen, rows = studies.visible(request.user), runs.visible(request.user)
+    seen, rows = Study.objects.visible_to(request.user), runs.visible(request.user)
     shown = RunFilter(request.GET, queryset=rows, studies=seen, whole=True)
     if shown.form.errors:
         return HttpResponse(shown.form.errors.as_json(), status=400, content_type="application/json")

@@ -13,8 +13,8 @@ from frontend import power
 from frontend.filters import RunFilter
 from frontend.forms import ReviewForm
 from frontend.views.paging import page_of
-from registry.models import Membership, Run, Stage
-from registry.selectors import runs, studies
+from registry.models import Membership, Run, Stage, Study
+from registry.selectors import runs
 from registry.selectors.runs import RunDetail
 from registry.services import accounts, reviews
 from registry.services import runs as services
@@ -26,7 +26,7 @@ LIVE, RECORDS = "live", "records"
 @require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """All runs, filtered."""
-    shown = RunFilter(request.GET, queryset=runs.visible(request.user), studies=studies.visible(request.user))
+    shown = RunFilter(request.GET, queryset=runs.visible(request.user), studies=Study.objects.visible_to(request.user))
     page = page_of(request, shown.qs)
     context = {"form": shown.form, "rows": runs.rows(page.rows, request.user), "page": page}
     return render(request, "runs/list.html", context, status=400 if shown.form.errors else 200)

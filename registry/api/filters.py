@@ -7,10 +7,10 @@ import django_filters as filters
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
-from registry.api.pagination import MAX_LIMIT
+from registry.api.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from registry.models import Artifact, EvaluationScore, Factor, Origin, Run, Stage, Study
 from registry.selectors.artifact_search import matching
-from registry.selectors.words import beginning, runs_matching, words_of
+from registry.selectors.words import MOST, runs_matching
 
 
 class MomentField(filters.fields.IsoDateTimeField):
@@ -56,7 +56,7 @@ class RunFilter(filters.FilterSet):
     external_id = filters.CharFilter(help_text="The uploader's own name for the run.")
     search = filters.CharFilter(
         method="containing",
-        help_text="Words, or how they begin, of pipeline, student, teacher, workload or the uploader's own name.",
+        help_text="Words of pipeline, student, teacher, workload or the uploader's own name; the last may be just begun.",
     )
     created_after = MomentFilter(field_name="created_at", lookup_expr="gte")
     created_before = MomentFilter(field_name="created_at", lookup_expr="lt")
@@ -66,10 +66,15 @@ class RunFilter(filters.FilterSet):
         fields: list[str] = []
 
     def containing(self, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
-        """Rows with words that begin as those of `value`."""
-        if self.data.get("before"):  # walked from the old end, where no window helps
-            return rows.filter(words=beginning(words_of(value))) if words_of(value) else rows.none()
-        return runs_matching(rows, value, below=self.data.get("after", ""), page=MAX_LIMIT)
+        """Rows with the words of `value`; the last may be just begun."""
+        return runs_matching(rows, value, below=self.data.get("after", ""), page=self._page())
+
+    def _page(self) -> int:
+        """Rows on the page asked for (pages refuse what is none); without end where it is walked from the old end."""
+        text = self.data.get("limit", "")
+        if self.data.get("before"):
+            return MOST
+        return min(int(text), MAX_LIMIT) if text.isascii() and text.isdecimal() else DEFAULT_LIMIT
 
 
 class _OfRun(filters.FilterSet):

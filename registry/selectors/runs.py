@@ -108,7 +108,7 @@ def visible(user: Reader) -> QuerySet[Run]:
 def rows(runs: Iterable[Run], user: Reader) -> list[RunRow]:
     """The runs of one page of a list, in four queries."""
     read = list(runs)
-    figures = figures_of(read, user)
+    figures = figures_of(read, user, reuse=False)
     return [RunRow(run=run, figures=figures[run.pk], charged=charge(figures[run.pk], FULL)) for run in read]
 
 

@@ -22,8 +22,14 @@ def beginning(words: list[str]) -> SearchQuery:
     return SearchQuery(" & ".join(f"{word}:*" for word in words), config="simple", search_type="raw")
 
 
+def _ending(words: list[str]) -> SearchQuery:
+    """As `beginning`, but only the last word may be begun: a common one in full is found fast, its beginnings aren't."""
+    query = " & ".join([*(f"{word}" for word in words[:-1]), f"{words[-1]}:*"])
+    return SearchQuery(query, config="simple", search_type="raw")
+
+
 def runs_matching(rows: QuerySet[Run], text: str, *, below: str, page: int) -> QuerySet[Run]:
-    """Runs whose pipeline, student, teacher, workload or own name has words that begin as those of `text`.
+    """Runs whose pipeline, student, teacher, workload or own name has the words of `text`; the last may be just begun.
 
     `below` is the key that the page begins under, `page` how many rows it has. Where the newest two thousand runs fill
     it, nothing older is looked at (the answer is good for that page alone); otherwise the index says which runs match
@@ -32,13 +38,14 @@ def runs_matching(rows: QuerySet[Run], text: str, *, below: str, page: int) -> Q
     words = words_of(text)
     if not words:
         return rows.none() if text.strip() else rows
-    query = beginning(words)
+    query = _ending(words)
     key = _key(below)
     newest = (rows if key is None else rows.filter(pk__lt=key)).order_by("-pk").values_list("pk", flat=True)
-    window = list(newest[:RECENT])
+    edge = list(newest[RECENT - 1 : RECENT])
     found = rows.filter(words=query)
-    if len(window) == RECENT:
-        here = found.filter(pk__range=(window[-1], window[0]))
+    if edge:
+        here = found.filter(pk__gte=edge[0])
+        here = here if key is None else here.filter(pk__lt=key)
         if len(here.order_by("-pk").values_list("pk")[: page + 1]) > page:
             return here
     # The limit keeps the planner from walking along the keys.

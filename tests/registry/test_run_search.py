@@ -32,7 +32,7 @@ def found(rows, text, page=50, below=""):
 
 def test_words_of_ids_are_found_by_how_they_begin(rows):
     assert found(rows, "run-003") == ["cluster-run-003"]
-    assert len(found(rows, "OLMo 042")) == 12
+    assert len(found(rows, "OLMo 2 042")) == 12
     assert found(rows, "code") == ["cluster-run-000"]
     assert found(rows, "codeforces 999") == []
     assert found(rows, "&|!") == []
