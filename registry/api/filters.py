@@ -56,7 +56,7 @@ class RunFilter(filters.FilterSet):
     external_id = filters.CharFilter(help_text="The uploader's own name for the run.")
     search = filters.CharFilter(
         method="containing",
-        help_text="Words of pipeline, student, teacher, workload or the uploader's own name; the last may be just begun.",
+        help_text="Words of pipeline, student, teacher, workload or the uploader's name for it; the last may be begun.",
     )
     created_after = MomentFilter(field_name="created_at", lookup_expr="gte")
     created_before = MomentFilter(field_name="created_at", lookup_expr="lt")

@@ -23,8 +23,8 @@ def beginning(words: list[str]) -> SearchQuery:
 
 
 def _ending(words: list[str]) -> SearchQuery:
-    """As `beginning`, but only the last word may be begun: a common one in full is found fast, its beginnings aren't."""
-    query = " & ".join([*(f"{word}" for word in words[:-1]), f"{words[-1]}:*"])
+    """As `beginning`, but only the last word may be begun: beginnings of common words are slow to intersect."""
+    query = " & ".join([*words[:-1], f"{words[-1]}:*"])
     return SearchQuery(query, config="simple", search_type="raw")
 
 
