@@ -125,11 +125,13 @@ def find(request: ArtifactRequest, project: Project, user: User | None, *, for_w
     rows = _reachable(want.kind, project, user)
     if for_worker:
         rows = rows.exclude(status=Artifact.Status.READY, storage_key="")
-    serving = list(_serving(want, rows))
+    asked = want.kind in TEACHER_ARTIFACTS and bool(want.row_digests)
+    sets = rowsets.holding(want.row_digests, probes=_PROBES) if asked else []
+    serving = list(_serving(want, rows, sets))
     offered = [candidate for row, candidate in serving if _offered(row, project)]
     named = {row.pk for row, _ in serving}
     # What nearly serves is looked for only where nothing serves.
-    near = [] if offered else [row for row in _near(want, rows) if row.pk not in named and _offered(row, project)]
+    near = [] if offered else [row for row in _near(want, rows, sets) if row.pk not in named and _offered(row, project)]
     return Found(
         candidates=(*offered, *_candidates(_nearest(near, want), want)),
         elsewhere=tuple(_elsewhere(row, user) for row, _ in serving if not _offered(row, project))[:3],
@@ -171,8 +173,11 @@ def _elsewhere(row: Artifact, user: User | None) -> Elsewhere:
     )
 
 
-def _serving(want: ArtifactRequest, rows: QuerySet[Artifact]) -> Iterator[tuple[Artifact, Candidate]]:
-    """What answers the request, smallest first: equal to it, or of its family and holding all of its rows."""
+def _serving(want: ArtifactRequest, rows: QuerySet[Artifact], sets: list[str]) -> Iterator[tuple[Artifact, Candidate]]:
+    """What answers the request, smallest first: equal to it, or of its family and holding all of its rows.
+
+    `sets`: keys of those that probably hold them all.
+    """
     if want.kind not in TEACHER_ARTIFACTS:
         for row in rows.filter(fingerprint=fingerprint(want)).order_by("-id")[:_SERVING_READ]:
             yield row, _candidate(row, ())
@@ -180,7 +185,6 @@ def _serving(want: ArtifactRequest, rows: QuerySet[Artifact]) -> Iterator[tuple[
     if not want.row_digests:
         return
     key, bare = rowsets.digest_of(want.row_digests), _bare(want)
-    sets = rowsets.holding(want.row_digests, probes=_PROBES)
     found = rows.filter(family=family(bare), rows__in=sets).order_by("rows__count", "-id")
     able = [row for row in found if not reuse.covers(_bare(_request(row)), bare)]
     wanted, named = set(want.row_digests), 0
@@ -194,18 +198,23 @@ def _serving(want: ArtifactRequest, rows: QuerySet[Artifact]) -> Iterator[tuple[
             return
 
 
-def _near(want: ArtifactRequest, rows: QuerySet[Artifact]) -> list[Artifact]:
-    """Some of the same kind and teacher over the same or overlapping rows, those of its family first."""
+def _near(want: ArtifactRequest, rows: QuerySet[Artifact], sets: list[str]) -> list[Artifact]:
+    """Some of the same kind and teacher over the same or overlapping rows, those of its family first.
+
+    Those of its family over all of the rows (`sets`) are named whatever else overlaps: they lack a setting alone.
+    """
     if want.kind not in TEACHER_ARTIFACTS:
         dataset = flatten(want.identity).get("dataset.id", "")
         return list(rows.filter(dataset=dataset).order_by("-id")[:_NEAR_COMPARED])
     if not want.row_digests:
         return []
+    lacking = list(rows.filter(family=family(_bare(want)), rows__in=sets).order_by("-id")[:_NEAR_COMPARED])
     closest = rowsets.touching(want.row_digests, probes=_NEAR_PROBES, most=_NEAR_SETS)
     teacher = flatten(want.identity).get("teacher.id", "")
     over = rows.filter(rows__in=closest, teacher=teacher)
     of_family = ExpressionWrapper(Q(family=family(_bare(want))), output_field=BooleanField())
-    return list(over.order_by(of_family.desc(), "-id")[:_NEAR_COMPARED])
+    others = over.exclude(pk__in=[row.pk for row in lacking]).order_by(of_family.desc(), "-id")
+    return lacking + list(others[:_NEAR_COMPARED])
 
 
 def _nearest(rows: list[Artifact], want: ArtifactRequest) -> list[Artifact]:

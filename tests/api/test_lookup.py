@@ -3,7 +3,7 @@
 import pytest
 
 from registry.models import Artifact, Membership
-from registry.services import artifacts, studies
+from registry.services import artifacts, rowsets, studies
 from tests.api.test_artifacts import registration
 from tests.conftest import make_spec
 
@@ -49,6 +49,14 @@ def test_one_that_nearly_serves_is_near_with_its_differences_and_what_it_would_s
     (miss,) = answer["near"]
     assert (miss["artifact"]["id"], miss["differences"], miss["would_save_j"]) == (cache["id"], {"k": 100}, 5000.0)
     assert answer["decision"]["action"] == "make"
+
+
+def test_one_that_lacks_a_temperature_is_near_however_many_sets_hold_some_of_the_rows(api, cache):
+    for number in range(20):
+        rowsets.of(["a", f"other {number}"])
+    answer = ask(api, row_digests=["a", "b"], capture={"k": 10, "temperatures": [3]})
+    assert [miss["artifact"]["id"] for miss in answer["near"]] == [cache["id"]]
+    assert answer["near"][0]["differences"]["temperatures"] == [1, 2, 4]
 
 
 def test_withdrawn_failed_and_corrupt_ones_are_never_named(api, cache, owner):
