@@ -71,6 +71,8 @@ class LiveLog:
         self._last[uuid] = point
         if point.w is not None:
             self._watts[uuid] = point.w
+        elif point.mj is None:  # it answers no more
+            self._watts.pop(uuid, None)
 
     def _read_on(self) -> None:
         if not self._began and self._offsets[LOG_NAME]:

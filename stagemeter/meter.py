@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 from uuid6 import uuid7
 
 import stagemeter
-from stagemeter import baseline, nesting, ranks, spool
+from stagemeter import baseline, lineage, nesting, ranks, spool
 from stagemeter import environment as environments
 from stagemeter.assemble import assemble
 from stagemeter.errors import MeterError, SpoolError
@@ -371,6 +371,9 @@ class Meter:
             extra=extra,
             flags=tuple(self._flags.values()),
         )
+        parent = None if self._open is None else self._open.parent
+        if parent is not None:
+            record = replace(record, flags=(*record.flags, *lineage.beyond_root(record, parent.folder)))
         self._record = self._complete(record)
         try:
             self.save()

@@ -32,3 +32,22 @@ def test_a_long_stage_is_added_up_without_holding_all_of_it(tmp_path):
             assert figures.cpu_energy_j == pytest.approx(20 * (cpu_s - 2.0))
             assert figures.ram_energy_j == pytest.approx(10 * (t - 1))
     assert len(live._reader.log.tree) <= 2 * KEPT + 50
+
+
+def test_a_gpu_that_answers_no_more_has_no_power(tmp_path):
+    header = {
+        "devices": [{"uuid": "A", "flags": []}],
+        "rapl": {},
+        "gpu_expected": True,
+        "simulated": False,
+        "flags": [],
+    }
+    append(tmp_path / LOG_NAME, kind="header", t=0.0, wall=0.0, **header)
+    append(tmp_path / LOG_NAME, kind="sample", t=1.0, wall=1.0, gpu=[[0, 0, 5000, 300_000, None, 0]])
+    live = LiveLog(tmp_path)
+    assert live.figures(1.0, 0.1, {}).gpu_power_w == 300
+    append(tmp_path / LOG_NAME, kind="fast", t=1.1, wall=1.1, gpu=[[0, 0, 6000, None, None, 0]])
+    assert live.figures(1.0, 0.1, {}).gpu_power_w == 300  # a fast reading leaves power out
+    append(tmp_path / LOG_NAME, kind="sample", t=1.2, wall=1.2, gpu=[[0, 0, None, None, None, 0, "GPU is lost"]])
+    figures = live.figures(1.0, 0.1, {})
+    assert (figures.gpu_power_w, figures.gpu_energy_j, figures.energy_j) == (None, None, None)

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from threading import Thread
 
 import pytest
 
-from stagemeter import Meter, Session, nesting
+from stagemeter import Meter, Session, StageRecord, nesting
 from stagemeter.balance import balance
+from stagemeter.lineage import beyond_root
 from stagemeter.nesting import Span
 
 
@@ -132,6 +134,29 @@ def test_overlapping_stages_do_not_add_up_in_secret(tmp_path):
     said = {remark["code"]: remark["message"] for remark in found.flags}
     assert "at the same time for 2.5 s" in said["overlapping_stages"]
     assert said["stages_open"].startswith("1 root stages had no end")
+
+
+def stage_folder(spool_dir, name, *, parent=None, gpus=()):
+    folder = spool_dir / name
+    folder.mkdir()
+    (folder / "start.json").write_text(json.dumps({"log": name, "parent_id": parent}))
+    devices = [{"uuid": uuid, "flags": []} for uuid in gpus]
+    facts = {"gpu_expected": True, "devices": devices, "simulated": False, "flags": []}
+    (folder / "samples.jsonl").write_text(json.dumps({"kind": "header", **facts}) + "\n")
+    return folder
+
+
+def test_a_part_on_a_gpu_that_its_root_does_not_meter_is_flagged(tmp_path):
+    now = datetime.now(UTC)
+    times = {"started_at": now, "ended_at": now, "duration_s": 0.0}
+    part = StageRecord(kind="evaluation", **times, components=("gpu",), devices=({"uuid": "A"}, {"uuid": "B"}))
+    stage_folder(tmp_path, "root", gpus="AB")
+    assert beyond_root(part, stage_folder(tmp_path, "blind", parent="root")) == []  # its root sees them
+    assert beyond_root(part, stage_folder(tmp_path, "spooled-elsewhere", parent="x", gpus="AB")) == []
+    (remark,) = beyond_root(part, stage_folder(tmp_path, "another-root", gpus="A"))
+    assert remark["code"] == "not_in_root"
+    assert remark["message"].startswith("B is not metered by the root stage")
+    assert beyond_root(part, tmp_path / "gone") == []
 
 
 PROGRAM = """
