@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stagemeter.client import Client
+    from stagemeter.client import Client, Found, Lease
     from stagemeter.decorator import metered
     from stagemeter.errors import (
         ClientError,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Refused,
         SpoolError,
         StagemeterError,
+        StillMaking,
         Unreachable,
     )
     from stagemeter.meter import Meter, current
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "ClientError",
+    "Found",
+    "Lease",
     "Meter",
     "MeterError",
     "RecordError",
@@ -41,6 +44,7 @@ __all__ = [
     "SpoolError",
     "StageRecord",
     "StagemeterError",
+    "StillMaking",
     "Unreachable",
     "current",
     "keep_run",
@@ -51,6 +55,8 @@ __all__ = [
 # Loaded on first use, so that importing the package costs next to nothing.
 _HOME = {
     "Client": "client",
+    "Found": "client",
+    "Lease": "client",
     "Meter": "meter",
     "current": "meter",
     "keep_run": "spool",

@@ -1,19 +1,24 @@
 """Talk to a Stagemeter server: upload and import what was measured, look artifacts up, plan and submit runs."""
 
+import hashlib
 import json
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from threading import Event, Thread
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 from uuid import UUID
 
 from uuid6 import uuid7
 
 from stagemeter import spool
-from stagemeter.errors import ClientError, Refused, Unreachable
+from stagemeter.errors import ClientError, Refused, StillMaking, Unreachable
 from stagemeter.packing import opened
 from stagemeter.progress import Progress
 from stagemeter.records import StageRecord
@@ -21,6 +26,9 @@ from stagemeter.records import StageRecord
 if TYPE_CHECKING:
     import httpx
 
+logger = logging.getLogger(__name__)
+
+FIRST_LOOK_S = 2.0  # then less and less often
 BATCH = 200  # records in one request
 LONGEST_WAIT_S = 60.0
 IMPORT_TIMEOUT_S = 600.0  # a large archive is read on the server before it answers
@@ -196,6 +204,82 @@ class Client:
         """Who has already made this teacher artifact: exact, covering, in-progress and near matches."""
         return self._post("artifacts/lookup/", dict(request))
 
+    def find_artifact(
+        self,
+        request: Mapping[str, Any],
+        folder: Path | str,
+        *,
+        study: str | None = None,
+        project: str | None = None,
+        wait_s: float | None = None,
+        lease_s: int = 900,
+    ) -> "Found":
+        """The artifact that answers `request`, with its files in `folder`; or the lease to make it.
+
+        While somebody else is making it this waits, for `wait_s` at most (`None`: as long as it takes), and raises
+        `StillMaking` after that. Files are checked against their SHA-256 and go on where an earlier call broke off.
+        An artifact to be cut comes whole, with `cut` set. One that is held elsewhere has no files.
+        """
+        body = {**request, **_named(study=study, project=project), "seconds": lease_s}
+        began, pause = time.monotonic(), FIRST_LOOK_S
+        while True:
+            answer = self._post("artifacts/leases/", body)
+            if answer["action"] == "make":
+                return Found(artifact=None, files=(), cut=False, lease=Lease(self, body, answer["lease"], lease_s))
+            if answer["action"] in ("use", "cut"):
+                return self._fetched(answer["artifact"], Path(folder), cut=answer["action"] == "cut")
+            left = None if wait_s is None else wait_s - (time.monotonic() - began)
+            if left is not None and left <= 0:
+                raise StillMaking(answer["reason"])
+            self._sleep(pause if left is None else min(pause, left))
+            pause = min(pause * 1.5, LONGEST_WAIT_S)
+
+    def _fetched(self, artifact: Mapping[str, Any], folder: Path, *, cut: bool) -> "Found":
+        files = tuple(self._download(str(artifact["id"]), entry, folder) for entry in artifact.get("files", []))
+        return Found(artifact=dict(artifact), files=files, cut=cut, lease=None)
+
+    def _download(self, artifact: str, entry: Mapping[str, Any], folder: Path) -> Path:
+        """One file into `folder`, going on with what is there of it."""
+        name, size = str(entry["name"]), int(entry["bytes"])
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ClientError(f"{name!r} is no name of a file")
+        target = folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.exists() and _digest(target) == entry["sha256"]:
+            return target
+        part = target.with_name(f"{name}.part")
+        for attempt in range(self._attempts):
+            try:
+                self._receive(f"artifacts/{artifact}/files/{quote(name)}", part, size, name)
+            except Unreachable:
+                if attempt + 1 == self._attempts:
+                    raise
+                self._sleep(_wait_s(attempt, None))
+                continue
+            if _digest(part) != entry["sha256"]:
+                part.unlink()
+                raise ClientError(f"{name} is not what its SHA-256 says; it was thrown away, so fetch it again")
+            part.replace(target)
+            return target
+        raise Unreachable(f"{name} could not be fetched")
+
+    def _receive(self, path: str, part: Path, size: int, name: str) -> None:
+        """Append what is missing. The token goes to this server alone, never along with a redirect."""
+        import httpx
+
+        there = part.stat().st_size if part.exists() else 0
+        if there >= size:
+            return
+        try:
+            with self._http.stream("GET", path, headers={"Range": f"bytes={there}-"} if there else {}) as answer:
+                if answer.is_redirect:
+                    with httpx.stream("GET", answer.headers["Location"], timeout=self._http.timeout) as stored:
+                        _append(stored, part, 0, size, name)
+                    return
+                _append(answer, part, there, size, name)
+        except httpx.TransportError as error:
+            raise Unreachable(f"{name}: {type(error).__name__}: {error}") from error
+
     def plan(self, spec: Mapping[str, Any], **options: Any) -> dict[str, Any]:
         """What a run would do and what it would reuse; nothing is submitted. Options as for `submit`."""
         return self._post("runs/plan/", {"spec": dict(spec), **options})
@@ -228,6 +312,9 @@ class Client:
 
         return self._send(path, ask)
 
+    def _delete(self, path: str) -> dict[str, Any]:
+        return self._send(path, lambda: self._http.delete(path))
+
     def _send(self, path: str, ask: Callable[[], "httpx.Response"]) -> dict[str, Any]:
         """Ask until there is an answer that no repetition would change."""
         trouble = ""
@@ -247,6 +334,90 @@ class Client:
         except httpx.TransportError as error:
             return None, f"{type(error).__name__}: {error}"
         return answer, f"HTTP {answer.status_code}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What `find_artifact` came to: an artifact with its files, or (`artifact` is `None`) the lease to make it."""
+
+    artifact: dict[str, Any] | None
+    files: tuple[Path, ...]
+    cut: bool  # it holds more than was asked for
+    lease: "Lease | None"
+
+
+class Lease:
+    """The right to make an artifact while others wait: `with found.lease as lease:` around the making.
+
+    It is renewed in the background. Leaving the block with an error gives it back; `register` ends it. A program that
+    dies keeps the others waiting until it runs out.
+    """
+
+    def __init__(self, client: Client, body: Mapping[str, Any], key: str, seconds: int) -> None:
+        self._client, self._body, self.id, self._seconds = client, dict(body), key, seconds
+        self._over = Event()
+        self._thread: Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = Thread(target=self._keep, name="stagemeter-lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        over = self._over.is_set()
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        if error is not None and not over:
+            self.release()
+
+    def renew(self) -> None:
+        """Hold it for another `lease_s`. Raises `Refused` once it is over."""
+        self._client._post("artifacts/leases/", {**self._body, "lease": self.id})
+
+    def release(self) -> None:
+        """Give it back, so that whoever waits makes it."""
+        self._over.set()
+        self._client._delete(f"artifacts/leases/{self.id}/")
+
+    def register(self, **facts: Any) -> dict[str, Any]:
+        """Register what was made: `name`, `production_energy_j` or `evidence`, `licence`, … as over REST."""
+        body = {name: value for name, value in self._body.items() if name != "seconds"}
+        answer = self._client._post("artifacts/", {**body, **facts})
+        self._over.set()
+        return answer
+
+    def _keep(self) -> None:
+        while not self._over.wait(self._seconds / 3):
+            try:
+                self.renew()
+            except Unreachable as error:  # it may still hold; the next round tells
+                logger.warning("the lease %s could not be renewed: %s", self.id, error)
+            except ClientError:
+                logger.exception("the lease %s is lost; somebody else may make the same", self.id)
+                return
+
+
+def _append(answer: "httpx.Response", part: Path, there: int, size: int, name: str) -> None:
+    """Write what comes; a server that knows no ranges sends all of it anew."""
+    if answer.status_code >= 500:
+        raise Unreachable(f"{name}: HTTP {answer.status_code}")
+    if not answer.is_success:
+        answer.read()
+        raise Refused(answer.status_code, answer.text[:200])
+    goes_on = answer.status_code == 206
+    with part.open("ab" if goes_on else "wb") as stream, Progress(name, size, unit="bytes") as bar:
+        bar.add(there if goes_on else 0)
+        for chunk in answer.iter_bytes():
+            stream.write(chunk)
+            bar.add(len(chunk))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _named(**names: str | None) -> dict[str, str]:

@@ -6,7 +6,8 @@ StagemeterError
 ├── SpoolError        the disk would not take a record
 └── ClientError       the server refused, or could not be reached
     ├── Refused       4xx: `problems` as the server named them
-    └── Unreachable   the network or the server failed; try again later
+    ├── Unreachable   the network or the server failed; try again later
+    └── StillMaking   somebody is making the artifact, for longer than was to be waited
 """
 
 from collections.abc import Mapping
@@ -47,3 +48,7 @@ class Refused(ClientError):
 
 class Unreachable(ClientError):
     """The network or the server failed; nothing is lost, try again later."""
+
+
+class StillMaking(ClientError):
+    """Somebody is making the artifact, for longer than was to be waited."""

@@ -5,6 +5,7 @@ from registry.models.artifacts import SEARCHED, Artifact, ArtifactAlias, Artifac
 from registry.models.audit import AuditEvent, IdempotencyKey
 from registry.models.base import Origin, Words
 from registry.models.hosts import Factor, HostProfile
+from registry.models.leases import ArtifactLease
 from registry.models.projects import Membership, Project, Study, StudyChange
 from registry.models.runs import Attempt, Job, Run, RunSummary
 from registry.models.scores import EvaluationScore
@@ -16,6 +17,7 @@ __all__ = [
     "ApiToken",
     "Artifact",
     "ArtifactAlias",
+    "ArtifactLease",
     "ArtifactUse",
     "Attempt",
     "AuditEvent",

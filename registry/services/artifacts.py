@@ -14,7 +14,7 @@ from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest
 from registry.accounting.spec import RunSpec
-from registry.models import Artifact, ArtifactUse, Job, Membership, Origin, Project, Run, Stage, User
+from registry.models import Artifact, ArtifactLease, ArtifactUse, Job, Membership, Origin, Project, Run, Stage, User
 from registry.services import accounts, audit, garbage, licences, quotas, reuse, rowsets, summaries, versions
 from registry.services.errors import Conflict, Invalid
 
@@ -112,6 +112,8 @@ def register(
         ready_at=timezone.now(),
     )
     versions.give(artifact)
+    held = ArtifactLease.objects.filter(project=project, fingerprint=artifact.fingerprint, ended_at=None)
+    held.update(ended_at=timezone.now())
     audit.record(actor=actor, project=project, action="artifact registered", subject=artifact)
     return artifact
 

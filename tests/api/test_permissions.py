@@ -33,6 +33,7 @@ def things(study):
         "trace": [trace.pk],
         "reviews": [trace.pk],
         "artifact": [artifact.pk],
+        "artifact-lease": [artifact.pk],
         "artifact-file": [artifact.pk, "rows.jsonl"],
         "artifact-sharing": [artifact.pk],
         "artifact-licence": [artifact.pk],
