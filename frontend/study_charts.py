@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from frontend.charts import AmortisationCurve, Bar, amortisation_curves, frontier_chart, stage_breakdown
-from frontend.charts_study import SplitBar
+from frontend.charts_study import FloorBar, SplitBar
 from registry.accounting.breakeven import amortised_series
 from registry.accounting.figures import TEACHER
 from registry.accounting.frontier import Placement, Point
@@ -44,6 +44,17 @@ def split_bars(
 ) -> list[SplitBar]:
     """One bar for each point: what was useful by stage, or what is left net of idle, and what lost attempts burnt."""
     return [_split_bar(p.point, splits[p.point.key], net=net) for p in placements if splits.get(p.point.key)]
+
+
+def floor_bars(placements: Iterable[Placement], splits: Mapping[str, Mapping[str, Part]]) -> list[FloorBar]:
+    """One bar for each stage of each point whose energy is known; empty while no stage has a floor."""
+    bars = [
+        FloorBar(label=f"{label(p.point)}, {role}", energy_j=part.energy_j, floor_j=part.floor_j)
+        for p in placements
+        for role, part in splits.get(p.point.key, {}).items()
+        if part.energy_j is not None
+    ]
+    return bars if any(bar.floor_j is not None for bar in bars) else []
 
 
 def _split_bar(point: Point, parts: Mapping[str, Part], *, net: bool) -> SplitBar:

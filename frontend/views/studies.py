@@ -11,14 +11,14 @@ from django.views.decorators.http import require_safe
 
 from frontend import study_charts
 from frontend.charts import energy_unit
-from frontend.charts_study import cost_unit, outlook_chart, quality_title, split_chart
+from frontend.charts_study import cost_unit, floor_chart, outlook_chart, quality_title, split_chart
 from frontend.forms import KINDS
 from frontend.forms_analysis import UNITS, AnalysisForm
 from frontend.views import studies_large
 from frontend.views.paging import page_of
 from registry.accounting.axes import TITLES
 from registry.accounting.carbon import co2e_kg
-from registry.accounting.figures import FULL, TEACHER, RunFigures
+from registry.accounting.figures import FULL, TEACHER, RunFigures, total
 from registry.accounting.frontier import Placement
 from registry.accounting.outlook import Spot
 from registry.accounting.sci import Intensity
@@ -30,6 +30,7 @@ from registry.tables import neutral
 
 # What a download holds of the axes beside the points in energy.
 ON_AXES = ("cost", "cost_sd", "quality", "on_frontier", "dominated_by", "probability", "verdict", "cost_excess")
+MOST_BARS = 60
 COUNTS = (1, 2, 5, 10, 30, 100, 1000)  # students, in the table of the amortisation
 
 
@@ -175,6 +176,7 @@ def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: A
         "amortised": _amortised(pairs),
         "substitutes": [(row, row.days(asked["assumed"].tokens_per_day)) for row in outlook.substitutes(seen)],
         "splits": splits,
+        "charged_j": total([placement.point.energy_j for placement in view.placements]),
         "rates": runs.stage_rates(study, request.user, simulated=view.simulated),
         "burnt_co2e_kg": _co2e(view.burnt.energy_j, asked),
         "charts": _charts(view, seen, pairs, colours) | _stages(view, splits, asked["bars"]),
@@ -220,9 +222,9 @@ def _charts(
 def _stages(view: studies.StudyFrontier, splits: Any, bars: str) -> dict[str, Any]:
     """The breakdown's chart, in energy, in percent or net of idle; none where there is nothing to draw."""
     drawn = study_charts.split_bars(view.placements, splits, net=bars == "net")
-    if not drawn:
-        return {}
-    return {"stages": study_charts.as_json(split_chart(drawn, shares=bars == "percent"))}
+    floors = study_charts.floor_bars(view.placements, splits)
+    charts = {"stages": study_charts.as_json(split_chart(drawn, shares=bars == "percent"))} if drawn else {}
+    return charts | ({"floor": study_charts.as_json(floor_chart(floors[:MOST_BARS]))} if floors else {})
 
 
 def _amortised(pairs: tuple[studies.BreakEven, ...]) -> list[tuple[Any, list[float | None]]]:

@@ -40,6 +40,7 @@ class RunMeasures:
     upper_j: Taken = Taken()
     bounded_j: Taken = Taken()
     lost_j: Taken = Taken()  # burnt by attempts that failed or died
+    floor_j: Taken = Taken()  # what an ideal run of the completed work would burn
     idle_j: Taken = Taken()  # what the hosts would have drawn at rest in the same time
     scores: Mapping[str, Score] = field(default_factory=dict)
     teacher_scores: Mapping[str, Score] = field(default_factory=dict)

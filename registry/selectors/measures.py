@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import F, Func, IntegerField, QuerySet
+from django.db.models import QuerySet
 
 from registry.accounting.figures import RunFigures
+from registry.accounting.floor import efficiency, paper_floor
 from registry.accounting.measures import RunMeasures, Score, Taken
 from registry.accounting.presets import PAPER_INFERENCE_J_PER_TOKEN, PAPER_STUDY
+from registry.accounting.stages import KD
 from registry.models import EvaluationScore, Run, Stage, Study
 from registry.selectors.figures import standing_records
 
@@ -39,7 +41,8 @@ class _Record(NamedTuple):
     evaluated_tokens: int | None
     tokens_nominal: bool
     components: list[str]
-    devices: int
+    work: Any
+    devices: list[dict[str, Any]]
     bounds: dict[str, float | None]
 
 
@@ -57,6 +60,8 @@ _COLUMNS = (
     "evaluated_tokens",
     "tokens_nominal",
     "components",
+    "extra__work",
+    "devices",
 )
 
 
@@ -71,6 +76,7 @@ class _Sums:
     bounded_j: float | None
     lost_j: float | None
     idle_j: float | None
+    floor_j: float | None
 
 
 _TAKEN = tuple(column.name for column in fields(_Sums))
@@ -99,9 +105,8 @@ def _prepared(run: RunFigures) -> tuple[Any, ...]:
 
 def _records(stages: QuerySet[Stage]) -> Iterable[_Record]:
     counted = stages.filter(standing_records()).exclude(role="prerun").order_by()
-    length = Func(F("devices"), function="jsonb_array_length", output_field=IntegerField())
-    for row in counted.annotate(device_count=length).values_list(*_COLUMNS, "device_count", *_BOUNDS):
-        plain, bounds = row[: len(_COLUMNS) + 1], row[len(_COLUMNS) + 1 :]
+    for row in counted.values_list(*_COLUMNS, *_BOUNDS):
+        plain, bounds = row[: len(_COLUMNS)], row[len(_COLUMNS) :]
         yield _Record._make((*plain, dict(zip(_BOUNDS, bounds, strict=True))))
 
 
@@ -130,6 +135,8 @@ def _measures(
     own = {role: _sums(of_role) for role, of_role in by_role.items()}
     used = {artifact.artifact_id: artifact for artifact in (*run.teacher_artifacts, *_prepared(run))}
     parts = {key: made.get(key) or _stated(artifact.production_energy_j) for key, artifact in used.items()}
+    if study.slug == PAPER_STUDY:
+        _papers_floors(run, own, parts)
     key = UUID(run.run_id)
     rate, stated = _inference(study, run, records)
     return RunMeasures(
@@ -142,9 +149,18 @@ def _measures(
     )
 
 
+def _papers_floors(run: RunFigures, own: dict[str, _Sums], made: dict[str, _Sums]) -> None:
+    """The published study counts no work: its floors are those of its nominal tokens on its stated device."""
+    training, caching = paper_floor("student_training", run.student), paper_floor("logit_caching", run.student)
+    if training is not None and "student" in own:
+        own["student"] = replace(own["student"], floor_j=training.energy_j)
+    if caching is not None and run.pipeline == KD:
+        made.update({key: replace(sums, floor_j=caching.energy_j) for key, sums in made.items()})
+
+
 def _stated(production_energy_j: float | None) -> _Sums:
     """An artifact that somebody registered without records: its energy is known, its time and bounds are not."""
-    return _Sums(None, None, production_energy_j, production_energy_j, 0.0, 0.0, None)
+    return _Sums(None, None, production_energy_j, production_energy_j, 0.0, 0.0, None, None)
 
 
 def _taken(name: str, own: dict[str, _Sums], made: dict[str, _Sums]) -> Taken:
@@ -160,7 +176,7 @@ def _sums(records: list[_Record]) -> _Sums:
     timed = len(lasted) == len(records)
     return _Sums(
         seconds=_wall_s(records) if timed else None,
-        device_seconds=math.fsum(s * max(r.devices, 1) for s, r in zip(lasted, records, strict=True))
+        device_seconds=math.fsum(s * max(len(r.devices), 1) for s, r in zip(lasted, records, strict=True))
         if timed
         else None,
         lower_j=_total([lower for lower, _, _ in bounds]),
@@ -168,7 +184,15 @@ def _sums(records: list[_Record]) -> _Sums:
         bounded_j=_total([bounded for _, _, bounded in bounds]),
         lost_j=math.fsum(record.energy_j or 0.0 for record in records if record.status != "completed"),
         idle_j=_total([_idle_j(record) for record in records]),
+        floor_j=_total([_floor_j(record) for record in records if record.status == "completed"]),
     )
+
+
+def _floor_j(record: _Record) -> float | None:
+    """What an ideal run of the record's work would burn; `None` where no work was counted or no peak is known."""
+    gpus = tuple(str(device.get("name")) for device in record.devices)
+    found = efficiency([record.work], energy_j=None, duration_s=record.duration_s, gpus=gpus)
+    return found.floor.energy_j if found.floor else None
 
 
 def _idle_j(record: _Record) -> float | None:

@@ -170,3 +170,16 @@ def test_the_download_holds_the_axes_of_the_page(published, db, client):
     rows = client.get(f"{ADDRESS}points.json", {"quality": "gsm8k", "error": "1"}).json()["points"]
     row = next(row for row in rows if (row["pipeline"], row["student"]) == ("kd", "7B"))
     assert (row["quality"], row["verdict"]) == (76, "not_decided")
+
+
+def test_its_stages_stand_above_the_floor_of_its_nominal_tokens(published, db, client):
+    answer = page(client)
+    placements = {(p.point.pipeline, p.point.student): p.point.key for p in answer.context["view"].placements}
+    parts = answer.context["splits"][placements["kd", "7B"]]
+    assert len(answer.context["splits"]) == 9
+    assert parts["teacher"].floor_j / 3.6e6 == pytest.approx(0.70, abs=0.01)
+    assert parts["student"].floor_j / 3.6e6 == pytest.approx(0.46, abs=0.01)
+    assert parts["student"].times_the_floor == pytest.approx(16.35 / 0.46, rel=0.02)
+    assert parts["evaluation"].floor_j is None
+    assert answer.context["charged_j"] / 3.6e6 == pytest.approx(234.5)
+    assert "191.3" in answer.content.decode()

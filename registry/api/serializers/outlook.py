@@ -127,6 +127,7 @@ class RolePartSerializer(serializers.Serializer[Any]):
     energy_kwh = serializers.FloatField(allow_null=True)
     share = serializers.FloatField(allow_null=True)
     lost_kwh = serializers.FloatField(allow_null=True, help_text="Of it, by attempts that failed or died.")
+    floor_kwh = serializers.FloatField(allow_null=True, help_text="Of an ideal run; null where no work was counted.")
     net_kwh = serializers.FloatField(allow_null=True, help_text="Without the host's idle; null if nobody knows it.")
 
 

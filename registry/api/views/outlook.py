@@ -321,7 +321,7 @@ def _named(point: Point) -> dict[str, Any]:
 
 
 def _part(part: Part) -> dict[str, float | None]:
-    energies = {"energy_kwh": part.energy_j, "lost_kwh": part.lost_j, "net_kwh": part.net_j}
+    energies = {"energy_kwh": part.energy_j, "lost_kwh": part.lost_j, "net_kwh": part.net_j, "floor_kwh": part.floor_j}
     return {name: _kwh(energy_j) for name, energy_j in energies.items()} | {"share": part.share}
 
 
