@@ -15,7 +15,7 @@ from tests.api.conftest import wire
 
 VIEWS = {pattern.name: pattern.callback.view_class for pattern in urls.v1}
 CLIENT = Client()
-SLUGS = ("study", "frontier", "claims")
+SLUGS = ("study", "frontier")
 
 
 @pytest.fixture
@@ -28,6 +28,8 @@ def things(study):
         "study": [study.slug],
         "frontier": [study.slug],
         "claims": [study.slug],
+        "transfer": [study.slug],
+        "outlook": [study.slug],
         "run": [run.pk],
         "cancel": [run.pk],
         "trace": [trace.pk],
