@@ -25,7 +25,12 @@ class TokenAuthentication(KnoxAuthentication):  # type: ignore[misc]  # knox has
         header = request.META.get("HTTP_AUTHORIZATION", "")
         if not header.isascii():
             raise AuthenticationFailed(REFUSAL)
-        found: tuple[User, ApiToken] | None = super().authenticate(request)
+        scheme, _, token = header.partition(" ")
+        found: tuple[User, ApiToken] | None
+        if scheme.lower() == "bearer":  # what foreign clients call it, MLflow's among them
+            found = self.authenticate_credentials(token.strip().encode())
+        else:
+            found = super().authenticate(request)
         if found is not None:
             accounts.touch_token(found[1], timezone.now())
         return found

@@ -4,6 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from registry.api.endpoint import Nothing
+from registry.api.mlflow import MlflowView
 from registry.api.views import (
     analysis,
     artifacts,
@@ -69,6 +70,7 @@ v1: list[URLPattern | URLResolver] = [
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("v1/", include(v1)),
+    path("2.0/mlflow/<path:call>", MlflowView.as_view(), name="mlflow"),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     # Its script is an address of its own, because nothing inline may run.
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),

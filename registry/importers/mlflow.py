@@ -6,7 +6,7 @@ trapezoid rule and split at gaps; a last value alone gives none.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from registry.importers import private
@@ -29,7 +29,12 @@ def is_document(value: object) -> bool:
 
 def read(source: Source, *, redact: bool = True) -> Findings:
     """The runs of the file. Raises `ImportRefused`."""
-    runs = list(_runs(parse(source.content(), source.name)))
+    return findings(list(_runs(parse(source.content(), source.name))), source.facts, redact=redact)
+
+
+def findings(answers: Iterable[Any], facts: Mapping[str, Any], *, redact: bool = True) -> Findings:
+    """What MLflow's own answers about runs hold; `facts` are of where they were read. Raises `ImportRefused`."""
+    runs = [run for answer in answers for run in _runs(answer)]
     groups: dict[str, dict[str, Any]] = {}
     stages, scores = [], []
     for run in runs:
@@ -45,7 +50,7 @@ def read(source: Source, *, redact: bool = True) -> Findings:
             if not key.startswith("system/") and points
         ]
     return Findings(
-        format=FORMAT, groups=groups, stages=tuple(stages), scores=tuple(scores), chosen=True, source=source.facts
+        format=FORMAT, groups=groups, stages=tuple(stages), scores=tuple(scores), chosen=True, source=dict(facts)
     )
 
 

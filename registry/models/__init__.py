@@ -11,6 +11,7 @@ from registry.models.runs import Attempt, Job, Run, RunSummary
 from registry.models.scores import EvaluationScore
 from registry.models.stages import GpuUse, Stage, StageReview
 from registry.models.traces import Trace
+from registry.models.tracking import TrackedMetric, TrackedRun
 
 __all__ = [
     "SEARCHED",
@@ -38,6 +39,8 @@ __all__ = [
     "Study",
     "StudyChange",
     "Trace",
+    "TrackedMetric",
+    "TrackedRun",
     "User",
     "Words",
 ]
