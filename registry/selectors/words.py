@@ -4,12 +4,12 @@ import re
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
-from django.db.models import QuerySet
+from django.db.models import F, Func, QuerySet
 
 from registry.models import Run
 
 _WORD = re.compile(r"[^\W_]+")
-RECENT, MOST = 2_000, 1_000_000
+RECENT, FEW, MOST = 2_000, 5_000, 1_000_000
 
 
 def words_of(text: str) -> list[str]:
@@ -42,14 +42,15 @@ def runs_matching(rows: QuerySet[Run], text: str, *, below: str, page: int) -> Q
     key = _key(below)
     newest = (rows if key is None else rows.filter(pk__lt=key)).order_by("-pk").values_list("pk", flat=True)
     edge = list(newest[RECENT - 1 : RECENT])
-    found = rows.filter(words=query)
     if edge:
-        here = found.filter(pk__gte=edge[0])
+        # Stripped, so that the planner reads the window and not the index over all.
+        here = rows.alias(bare=Func(F("words"), function="strip")).filter(bare=query, pk__gte=edge[0])
         here = here if key is None else here.filter(pk__lt=key)
         if len(here.order_by("-pk").values_list("pk")[: page + 1]) > page:
             return here
-    # The limit keeps the planner from walking along the keys.
-    return rows.filter(pk__in=Run.objects.filter(words=query).order_by().values("pk")[:MOST])
+    # Few are named by key, or the planner might walk a million rows to find them; many are met on the way.
+    few = list(Run.objects.filter(words=query).order_by().values_list("pk", flat=True)[: FEW + 1])
+    return rows.filter(pk__in=few) if len(few) <= FEW else rows.filter(words=query)
 
 
 def _key(text: str) -> UUID | None:
