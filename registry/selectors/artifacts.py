@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from registry.accounting.breakeven import BREAKS_EVEN
+from registry.accounting.spec import RunSpec
 from registry.models import Artifact, ArtifactUse, AuditEvent, Run, Stage, Study
 from registry.selectors import books, versions
 from registry.selectors.figures import Reader, standing_records
@@ -139,3 +140,15 @@ def _history(artifact: Artifact) -> tuple[AuditEvent, ...]:
 def _reason(history: tuple[AuditEvent, ...], action: str) -> str:
     """Why that was done the last time; empty where it was not."""
     return next((str(event.detail.get("reason", "")) for event in history if event.action == action), "")
+
+
+def tail_mass_of(artifact: Artifact | None, spec: RunSpec) -> float | None:
+    """The teacher's mean mass beyond the top k that a logit cache states for the run's T.
+
+    `None` where it states none, or states it for another k: a smaller one leaves more.
+    """
+    if artifact is None or artifact.meta.get("k") != spec.distillation.k:
+        return None
+    masses = artifact.meta.get("tail_mass")
+    mass = masses.get(f"{spec.distillation.temperature:g}") if isinstance(masses, dict) else None
+    return float(mass) if isinstance(mass, int | float) and 0 <= mass <= 1 else None

@@ -11,7 +11,11 @@ from django.db.models import Prefetch, Q, QuerySet
 from registry.accounting.figures import FULL, Charge, RunFigures, charge
 from registry.accounting.floor import Efficiency, efficiency
 from registry.accounting.rates import Rate, elapsed_s, stage_rate
-from registry.models import ArtifactUse, Attempt, EvaluationScore, Job, Run, Stage, StageReview, Study
+from registry.accounting.spec import RunSpec, SpecError
+from registry.accounting.stages import KD
+from registry.accounting.tail import tail_warning
+from registry.models import Artifact, ArtifactUse, Attempt, EvaluationScore, Job, Run, Stage, StageReview, Study
+from registry.selectors.artifacts import tail_mass_of
 from registry.selectors.figures import Reader, figures_of, standing_records
 from stagemeter.records import ROLE_OF_KIND
 
@@ -87,6 +91,20 @@ class RunDetail:
     stages: tuple[StageView, ...]
     uses: tuple[ArtifactUse, ...]
     scores: tuple[ScoreView, ...]
+
+    @property
+    def warning(self) -> str:
+        """A sentence where the teacher's mass beyond the top k was, or is likely to be, too much."""
+        if self.run.pipeline != KD or not self.run.spec:
+            return ""
+        try:
+            spec = RunSpec.from_dict(self.run.spec)
+        except SpecError:  # uploaded, or of an earlier release
+            return ""
+        trained = next((stage.job for stage in self.stages if stage.kind == "student_training" and stage.job), None)
+        measured = trained.artifact.meta.get("tail_mass") if trained and trained.artifact else None
+        caches = (use.artifact for use in self.uses if use.artifact.kind == Artifact.Kind.LOGIT_CACHE)
+        return tail_warning(spec, measured if isinstance(measured, float) else tail_mass_of(next(caches, None), spec))
 
     @property
     def is_open(self) -> bool:

@@ -13,7 +13,9 @@ from registry.accounting.plan import PlannedStage
 from registry.accounting.reuse import CUT, MAKE, USE, WAIT, Decision
 from registry.accounting.spec import RunSpec, layer_block
 from registry.accounting.stages import PIPELINES, TEACHER_ARTIFACTS, TEACHER_REFERENCE, UNREAD_BY_PIPELINE
+from registry.accounting.tail import tail_warning
 from registry.models import Artifact, Job, Membership, Run, Study, User
+from registry.selectors.artifacts import tail_mass_of
 from registry.selectors.expectations import Expectation, expected
 from registry.services import accounts, artifacts, audit, reuse, scheduling
 from registry.services.errors import Conflict, Invalid
@@ -41,6 +43,12 @@ class RunPlan:
     spec: RunSpec
     stages: tuple[StagePlan, ...]
     needs_reference: bool
+
+    @property
+    def warning(self) -> str:
+        """A sentence on the teacher's mass beyond the top k: as measured where a cache is there, else as is likely."""
+        cache = next((s.artifact for s in self.stages if s.artifact and s.planned.output == "logit_cache"), None)
+        return tail_warning(self.spec, tail_mass_of(cache, self.spec))
 
 
 def plan(*, user: User | None, study: Study, spec: RunSpec) -> RunPlan:

@@ -11,7 +11,7 @@ from registry.accounting.presets import PRESETS, paper, paper_ablation, tour
 from registry.accounting.spec import RunSpec
 from registry.accounting.sweeps import expand
 from registry.models import Artifact, Job, Run, Study
-from registry.services import artifacts
+from registry.services import artifacts, runs
 from registry.workloads import catalogue
 
 pytestmark = pytest.mark.django_db
@@ -108,6 +108,30 @@ def test_an_artifact_that_exists_is_used_and_said_so(client, member, study):
     body = client.post(reverse("run_plan"), form_data(tour(12, "kd"), study)).content.decode()
     assert "exactly what this run needs" in body
     assert cache.get_absolute_url() in body
+
+
+def test_too_much_mass_beyond_the_top_k_is_warned_of_on_the_plan_and_on_the_runs_page(client, member, study):
+    hot = tour(12, "kd").to_dict()
+    hot["distillation"]["temperature"] = 2.0
+    spec = RunSpec.from_dict(hot)
+    client.force_login(member)
+
+    def planned(spec):
+        return client.post(reverse("run_plan"), form_data(spec, study)).content.decode()
+
+    assert "tail-warning" not in planned(tour(12, "kd"))
+    assert "53% does" in planned(spec)
+    cache = ready_cache(study, spec)
+    for mass, sentence in ((0.31, "At T = 2 31% of the teacher"), (0.19, "")):
+        cache.meta = {"k": 100, "tail_mass": {"1": 0.01, "2": mass}}
+        cache.save(update_fields=["meta"])
+        run = runs.submit(actor=member, study=study, spec=spec)
+        for page in (planned(spec), client.get(run.get_absolute_url()).content.decode()):
+            assert ("tail-warning" in page) == bool(sentence)
+            assert sentence.replace("'", "&#x27;") in page
+    cache.meta = {"k": 50, "tail_mass": {"2": 0.01}}  # of another k: nothing is known for this one
+    cache.save(update_fields=["meta"])
+    assert "53% does" in planned(spec)
 
 
 def test_submitting_queues_the_run(client, member, study, django_capture_on_commit_callbacks):
