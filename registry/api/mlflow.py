@@ -138,7 +138,7 @@ def _update_run(request: Request, body: dict[str, Any]) -> dict[str, Any]:
     actor = access.actor(request)
     name = str(body.get("run_name", ""))
     tracking.update(actor=actor, tracked=tracked, status=status, ended_ms=ended_ms, name=name)
-    if tracked.status in tracking.ENDED:
+    if tracked.status in tracking.ENDED and tracked.run_id is None:  # a record is never changed
         _book(request, tracked)
     return {"run_info": _run(tracked)["info"]}
 

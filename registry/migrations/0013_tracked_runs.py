@@ -9,7 +9,7 @@ import registry.models.base
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("registry", "0011_durations"),
+        ("registry", "0012_leases"),
     ]
 
     operations = [
