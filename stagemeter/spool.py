@@ -169,7 +169,7 @@ def _last_written(folder: Path) -> float:
 
 def _logs_needed(spool_dir: Path) -> set[str]:
     """Folders that hold the log of a stage that has no record yet."""
-    unfinished = [path.parent for path in spool_dir.glob("*/start.json") if not (path.parent / "record.json").exists()]
+    unfinished = [path.parent for path in spool_dir.glob("*/start.json") if not _is_finished(path.parent)]
     return {log_folder(spool_dir, folder.name).name for folder in unfinished}
 
 
@@ -285,10 +285,10 @@ def recover(spool_dir: Path | str) -> list[StageRecord]:
 
 
 def _recover(folder: Path) -> StageRecord | None:
-    if (folder / "record.json").exists():
+    if _is_finished(folder):
         return None
     with _alone(folder) as alone:
-        if not alone or (folder / "record.json").exists():
+        if not alone or _is_finished(folder):
             return None
         start = read_json(folder / "start.json")
         if is_alive(start["process"], folder) or not _sampler_ended(start["sampler"], folder):
@@ -296,6 +296,11 @@ def _recover(folder: Path) -> StageRecord | None:
         record = _lost(folder, start)
         write_record(folder.parent, record)
         return record
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether its record is here, or was booked by a process that could not save it."""
+    return any((folder / name).exists() for name in ("record.json", "sent"))
 
 
 def _recover_or_set_aside(folder: Path) -> StageRecord | None:

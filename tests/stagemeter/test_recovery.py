@@ -10,6 +10,7 @@ import pytest
 
 from stagemeter import spool
 from stagemeter.meter import Meter
+from stagemeter.prerun import _has_read
 from stagemeter.samplelog import last_mark, read_log
 from tests.stagemeter.conftest import read_json
 
@@ -101,7 +102,7 @@ def test_the_sampler_ends_with_its_parent_after_one_last_sample(script, spool_di
 def test_a_sampler_that_dies_is_replaced_and_the_hole_is_flagged(spool_dir, gpu_host):
     gpu_host.waveform(((0.0, 200.0), (1.0, 200.0)))
     with Meter("student_training", spool_dir=spool_dir, environment={}) as meter:
-        while '"sample"' not in (meter.folder / "cpu.jsonl").read_text():  # CodeCarbon takes its time to load
+        while not _has_read(meter.folder / "cpu.jsonl"):  # CodeCarbon takes its time to load
             time.sleep(0.05)
         os.kill(read_json(meter.folder / "start.json")["sampler"]["pid"], signal.SIGKILL)
         time.sleep(1.5)

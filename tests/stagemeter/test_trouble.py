@@ -119,6 +119,10 @@ def test_a_record_that_the_disk_would_not_take_stays_in_memory_and_can_be_saved_
     assert meter.record.evaluated_tokens == 5
     assert "make room, then call save()" in caplog.text
     monkeypatch.setattr(spool, "write_record", write)
+    monkeypatch.setattr(spool, "is_alive", lambda *_: False)
+    spool.mark_sent(spool_dir, meter.record_id)  # booked from memory: nobody books it again as lost
+    assert spool.recover(spool_dir) == []
+    (meter.folder / "sent").unlink()
     meter.save()
     (kept,) = spool.pending(spool_dir)
     assert kept.record_id == meter.record_id
