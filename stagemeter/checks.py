@@ -89,6 +89,8 @@ def _gpus() -> list[Check]:
         )
         for card in found.unreadable
     ]
+    if found.missing and found.sensor is None:
+        return lost
     if found.sensor is None:
         return [*lost, Check("gpu", False if found.expected else None, f"no GPU is metered: {found.reason}")]
     checks = [

@@ -7,7 +7,8 @@ looked at:
 - Another thread of this process has a stage or a run open: a new thread starts with an empty context. One stage open is
   the parent. With several the last one begun is, with a remark, as it cannot be told which one started the thread.
 - This process was started by a stage of another process. That one stands in the environment (`STAGEMETER_PARENT`), and
-  counts while it runs and is an ancestor of this process.
+  counts while it runs and is an ancestor of this process. A helper that was there before the stage (multiprocessing's
+  fork server) does not know of it, and neither does what it starts.
 
 Two root stages at once hold each other's energy. Nothing can take that apart, so the later one is flagged.
 """

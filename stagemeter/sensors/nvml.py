@@ -167,7 +167,7 @@ class NvmlSensor:
         entries: list[int] = []
         sliced: set[str] = set()
         for entry in (part.strip() for part in visible.split(",")):
-            parent = self._optional(self._parent_of, entry) if entry.startswith("MIG-") else None
+            parent = (self._optional(self._parent_of, entry) or _named_parent(entry)) if _is_slice(entry) else None
             index = _index_of(parent or entry, uuids, entries)
             if index is None:
                 break
@@ -283,6 +283,15 @@ class NvmlSensor:
     def close(self) -> None:
         """Let go of the driver."""
         self._nvml.nvmlShutdown()
+
+
+def _is_slice(entry: str) -> bool:
+    return entry.startswith("MIG-")
+
+
+def _named_parent(entry: str) -> str:
+    """The card in a slice's name as drivers before R470 gave them: MIG-GPU-<uuid>/<GPU instance>/<compute instance>."""
+    return entry.removeprefix("MIG-").partition("/")[0] if entry.startswith("MIG-GPU-") else ""
 
 
 def _field(value: Any) -> int | None:

@@ -65,7 +65,7 @@ def test_a_lost_sole_gpu_is_no_error(nvml):
     found = open_nvml(None)
     assert (found.sensor, found.expected, found.simulated) == (None, True, True)
     assert [remark["code"] for remark in gpu_remarks(found)] == ["gpu_unreadable"]
-    assert [(check.ok, check.name) for check in _gpus()] == [(False, "gpu"), (False, "gpu")]
+    assert [(check.ok, check.name) for check in _gpus()] == [(False, "gpu")]
     assert gpus() == {"gpus": [], "gpus_unreadable": [{"index": 0, "reason": "GPU is lost", "visible": True}]}
 
 
@@ -117,3 +117,9 @@ def test_a_slice_of_a_lost_card_leaves_gpu_energy_due_and_unknown(nvml):
     found = open_nvml("MIG-0-a,MIG-1-a")
     assert [device.index for device in found.sensor.devices] == [0]
     assert [card.index for card in found.missing] == [1]
+
+
+def test_a_slice_named_as_older_drivers_did_is_its_cards(nvml):
+    nvml.set(DEVICES=2, MIG=1)
+    (device,) = open_nvml("MIG-GPU-00000001-5151-5151-5151-515151515151/1/0").sensor.devices
+    assert (device.index, device.scope) == (1, "mig-parent")
