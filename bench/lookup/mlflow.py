@@ -110,7 +110,7 @@ def main() -> None:
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with httpx.Client(timeout=300) as client:
-            for _ in range(240):
+            for _ in range(1200):  # its first start makes its tables, step by step
                 try:
                     client.get(f"http://127.0.0.1:{PORT}/health").raise_for_status()
                     break
