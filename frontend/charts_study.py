@@ -308,35 +308,34 @@ def overlay_chart(lines: Sequence[StageLine]) -> go.Figure:
     return figure
 
 
-NEEDED, ABOVE, UNCOUNTED = "Needed by an ideal run", "Burnt above that", "No work counted"
+NEEDED, ABOVE = "Needed by an ideal run", "Burnt above that"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FloorBar:
-    """One stage of one configuration, in joules. `floor_j` is `None` where no work was counted."""
+    """One stage of one configuration, in joules."""
 
     label: str
     energy_j: float
-    floor_j: float | None
+    floor_j: float
 
 
 def floor_chart(bars: Sequence[FloorBar]) -> go.Figure:
-    """What an ideal run would have needed of each stage's energy, what was burnt above it, and what nobody can say."""
+    """What an ideal run would have needed of each stage's energy, and what was burnt above it."""
     unit, per_unit = energy_unit([bar.energy_j for bar in bars])
     figure = blank_figure(f"Energy ({unit})", "")
     parts = {
-        NEEDED: [None if bar.floor_j is None else min(bar.floor_j, bar.energy_j) for bar in bars],
-        ABOVE: [None if bar.floor_j is None else max(bar.energy_j - bar.floor_j, 0.0) for bar in bars],
-        UNCOUNTED: [bar.energy_j if bar.floor_j is None else None for bar in bars],
+        NEEDED: [min(bar.floor_j, bar.energy_j) for bar in bars],
+        ABOVE: [max(bar.energy_j - bar.floor_j, 0.0) for bar in bars],
     }
     places = list(range(len(bars)))
-    for (name, values), colour in zip(parts.items(), (PALETTE[2], PALETTE[1], LINE), strict=True):
+    for (name, values), colour in zip(parts.items(), (PALETTE[2], PALETTE[1]), strict=True):
         figure.add_trace(
             go.Bar(
                 name=name,
                 orientation="h",
                 y=places,
-                x=[None if value is None else value / per_unit for value in values],
+                x=[value / per_unit for value in values],
                 marker={"color": colour},
                 hovertext=[f"{escaped(bar.label)}<br>{name}: " for bar in bars],
                 hovertemplate=f"%{{hovertext}}%{{x:.4g}} {unit}<extra></extra>",

@@ -47,14 +47,13 @@ def split_bars(
 
 
 def floor_bars(placements: Iterable[Placement], splits: Mapping[str, Mapping[str, Part]]) -> list[FloorBar]:
-    """One bar for each stage of each point whose energy is known; empty while no stage has a floor."""
-    bars = [
+    """One bar for each stage of each point that has a floor; the others stand in the table."""
+    return [
         FloorBar(label=f"{label(p.point)}, {role}", energy_j=part.energy_j, floor_j=part.floor_j)
         for p in placements
         for role, part in splits.get(p.point.key, {}).items()
-        if part.energy_j is not None
+        if part.energy_j is not None and part.floor_j is not None
     ]
-    return bars if any(bar.floor_j is not None for bar in bars) else []
 
 
 def _split_bar(point: Point, parts: Mapping[str, Part], *, net: bool) -> SplitBar:

@@ -30,7 +30,7 @@ from registry.tables import neutral
 
 # What a download holds of the axes beside the points in energy.
 ON_AXES = ("cost", "cost_sd", "quality", "on_frontier", "dominated_by", "probability", "verdict", "cost_excess")
-MOST_BARS = 60
+MOST_BARS = 24
 COUNTS = (1, 2, 5, 10, 30, 100, 1000)  # students, in the table of the amortisation
 
 

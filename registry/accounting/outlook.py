@@ -7,8 +7,9 @@ import numpy as np
 
 from registry.accounting.axes import Axes, Value, cost_of, quality_of
 from registry.accounting.frontier import Point, mean_over, points, spread
-from registry.accounting.fronts import Column, hypervolume, nearest_above, on_front
+from registry.accounting.fronts import Column, hypervolume
 from registry.accounting.measures import RunMeasures
+from registry.accounting.skyline import dominators, standing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +125,7 @@ def place(spots: Sequence[Spot]) -> tuple[Spot, ...]:
     """The spots with their places, in the order given. Each beaten one names the nearest front spot that beats it."""
     eligible = [place for place, spot in enumerate(spots) if spot.complete]
     cost, quality = columns([spots[place] for place in eligible])
-    front = on_front(cost, quality)
-    above = nearest_above(cost, quality, front)
+    above = dominators(cost, quality, standing(cost, quality))
     placed = list(spots)
     for here, (index, other) in enumerate(zip(eligible, above, strict=True)):
         if other < 0:

@@ -34,15 +34,17 @@ from registry.accounting.axes import (
     weights_of,
 )
 from registry.accounting.figures import charge
-from registry.accounting.fronts import Column, on_front
+from registry.accounting.fronts import Column
 from registry.accounting.measures import RunMeasures, Score, charged
 from registry.accounting.outlook import Outlook, Spot, columns
+from registry.accounting.skyline import standing
 from registry.accounting.units import kwh
 
 ON, OFF, UNDECIDED = "on", "off", "not_decided"
 SURE = 0.95
 DRAWS, FEWEST_DRAWS, WORK = 2000, 200, 400_000  # draws × points stay below WORK
-MOST_SPOTS = 2000
+MOST_SPOTS = 500
+FEW = 100  # points up to which comparing every pair is quicker than sorting every draw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,11 +297,27 @@ def _odds(drawn: Sequence[_Drawn]) -> Column:
     able = [int(place) for place in np.flatnonzero(_not_hopeless(luckiest, unluckiest))]
     cost = np.stack([drawn[place].cost for place in able])
     quality = np.stack([drawn[place].quality for place in able])
-    hits = np.zeros(len(drawn))
-    for draw in range(cost.shape[1]):
-        hits[able] += on_front(cost[:, draw], quality[:, draw])
-    share: Column = hits / cost.shape[1]
+    share = np.zeros(len(drawn))
+    share[able] = _standing_share(cost, quality)
     return share
+
+
+def _standing_share(cost: Column, quality: Column) -> Column:
+    """Of (points, draws), in which share of the draws each point is on the front."""
+    points, draws = cost.shape
+    if points <= FEW:  # every pair, over all draws at once
+        beaten = [_beaten(cost, quality, place) for place in range(points)]
+        return 1.0 - np.array([float(np.mean(one)) for one in beaten])
+    found: Column = sum(standing(cost[:, draw], quality[:, draw]) for draw in range(draws)) / draws
+    return found
+
+
+def _beaten(cost: Column, quality: Column, place: int) -> NDArray[np.bool_]:
+    """In which draws some other point beats this one."""
+    no_worse = (cost <= cost[place]) & (quality >= quality[place])
+    better = (cost < cost[place]) | (quality > quality[place])
+    found: NDArray[np.bool_] = np.any(no_worse & better, axis=0)
+    return found
 
 
 def _not_hopeless(luckiest: Column, unluckiest: Column) -> NDArray[np.bool_]:
