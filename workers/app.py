@@ -6,6 +6,7 @@ never keeps it waiting: it books what dead attempts burnt, puts lost jobs back a
 
 import logging
 import os
+from contextlib import suppress
 from typing import Any
 
 from registry import embedded
@@ -66,8 +67,9 @@ def _reap() -> None:
 def _stop_children(**_: object) -> None:
     """Whoever stops the worker stops its jobs: each keeps its place and hands its job back, within a step."""
     for child in psutil.Process().children():
-        if "sampler" not in " ".join(child.cmdline()):
-            child.terminate()
+        with suppress(psutil.Error):  # it has ended by itself
+            if "sampler" not in " ".join(child.cmdline()):
+                child.terminate()
 
 
 app.steps["worker"].add(Reaper)

@@ -29,15 +29,26 @@ PAPER_INFERENCE_J_PER_TOKEN = {"1B": 0.27, "7B": 0.68, "13B": 1.44}
 PAPER_SUITE = ("alpaca_eval_2_lc", "ifeval", "gsm8k", "mmlu", "mt_bench_101")
 
 
-def paper(size: str, pipeline: str) -> RunSpec:
-    """One cell of the paper's grid on its main workload; `size` is 1B, 7B or 13B."""
+PAPER_WORKLOADS = {
+    "tulu": "allenai/tulu-3-sft-mixture",
+    "math": "open-r1/OpenR1-Math-220k",
+    "code": "open-r1/codeforces-cots",
+}
+
+
+def paper(size: str, pipeline: str, workload: str = "tulu") -> RunSpec:
+    """One cell of the paper's grid; `size` is 1B, 7B or 13B, `workload` tulu, math or code."""
     return RunSpec(
         pipeline=pipeline,
         teacher=PAPER_TEACHER,
         student=PAPER_STUDENTS[size],
-        dataset=DatasetSpec(id="allenai/tulu-3-sft-mixture"),
+        dataset=DatasetSpec(id=PAPER_WORKLOADS[workload]),
         evaluation=EvaluationSpec(suite=PAPER_SUITE),
     )
+
+
+def _cell(size: str, workload: str, pipeline: str) -> RunSpec:
+    return paper(size, pipeline, workload)
 
 
 # What it varies for one student. Its harness bakes T into a cache, and generates for every length.
@@ -119,9 +130,12 @@ SWEEPS: dict[str, Callable[[], list[dict[str, Any]]]] = {
 
 # What the form offers: name → function of the pipeline.
 PRESETS: dict[str, Callable[[str], RunSpec]] = {
-    "paper-1b": lambda pipeline: paper("1B", pipeline),
-    "paper-7b": lambda pipeline: paper("7B", pipeline),
-    "paper-13b": lambda pipeline: paper("13B", pipeline),
+    **{f"paper-{size.lower()}": partial(_cell, size, "tulu") for size in PAPER_STUDENTS},
+    **{
+        f"paper-{size.lower()}-{workload}": partial(_cell, size, workload)
+        for size in PAPER_STUDENTS
+        for workload in ("math", "code")
+    },
     "tour": lambda pipeline: tour(20, pipeline),
     "tour-small": lambda pipeline: tour(12, pipeline),
 }
