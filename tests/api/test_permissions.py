@@ -25,11 +25,7 @@ def things(study):
     artifact = scenes.add_artifact(run)
     trace = scenes.add_trace(run.stages.get(kind="student_training"))
     return {
-        "study": [study.slug],
-        "frontier": [study.slug],
-        "claims": [study.slug],
-        "transfer": [study.slug],
-        "outlook": [study.slug],
+        **{pattern.name: [study.slug] for pattern in urls.v1 if "studies/<slug" in str(pattern.pattern)},
         "run": [run.pk],
         "cancel": [run.pk],
         "trace": [trace.pk],

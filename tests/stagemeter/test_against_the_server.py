@@ -1,14 +1,18 @@
 """The client and the server it was written for, over a socket."""
 
+import json
+
 import pytest
 
 from registry.models import Run, Stage
 from registry.services import accounts
 from stagemeter import spool
+from stagemeter.__main__ import main
 from stagemeter.client import Client
 from stagemeter.errors import Refused
 from stagemeter.meter import Meter
 from tests.conftest import make_record, make_spec
+from tests.importers import files
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,3 +78,18 @@ def test_a_wrong_token_is_refused_and_says_where_tokens_come_from(live_server):
     ):
         client.upload([make_record()])
     assert refused.value.status == 401
+
+
+def test_another_tools_file_is_imported_by_command(live_server, member, study, tmp_path, capsys):
+    _, secret = accounts.issue_token(user=member)
+    folder = tmp_path / "exp"
+    (folder / "stages" / "s").mkdir(parents=True)
+    (folder / "stages" / "s" / "s.json").write_text(json.dumps(files.STAGE))
+    words = ["import", str(folder), "--study", study.slug, "--url", live_server.url, "--token", secret]
+    assert main([*words, "--dry-run"]) == 1
+    assert "the kind of 'student_train'" in capsys.readouterr().out
+    said = ["--run", "pipeline=sft", "--run", "student=small", "--kind", "student_train=student_training"]
+    assert [main([*words, *said]) for _ in range(2)] == [0, 0]
+    assert "is there already" in capsys.readouterr().out
+    stage = Stage.objects.get()
+    assert (stage.origin, stage.energy_j, stage.run.external_id) == ("import", 1_980_000.0, "exp")
