@@ -11,7 +11,7 @@ from registry.accounting.units import kwh
 
 ENERGY, CO2E, MONEY, TIME, INFERENCE = "energy", "co2e", "cost", "time", "inference"
 COSTS = (ENERGY, CO2E, MONEY, TIME, INFERENCE)
-UNITS = {ENERGY: "kWh", CO2E: "kg CO2e", MONEY: "", TIME: "h", INFERENCE: "J/token"}
+UNITS = {ENERGY: "kWh", CO2E: "kg", MONEY: "", TIME: "h", INFERENCE: "J/token"}
 TITLES = {
     ENERGY: "Energy",
     CO2E: "CO2e",
