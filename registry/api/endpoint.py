@@ -43,8 +43,24 @@ class Endpoint(GenericAPIView[Any]):
 
     def listed(self, rows: QuerySet[Any]) -> Response:
         """One page of `rows`, filtered, in the envelope."""
+        wanted = self._fields()
         page = self.paginate_queryset(self.filter_queryset(rows))
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        shown = self.get_serializer(page, many=True).data
+        if wanted is not None:
+            shown = [{name: row[name] for name in wanted} for row in shown]
+        return self.get_paginated_response(shown)
+
+    def _fields(self) -> list[str] | None:
+        """The fields that `?fields=` names, in its order; `None` for all. Raises `ValidationError` for unknown ones."""
+        asked = self.request.query_params.get("fields")
+        if asked is None:
+            return None
+        wanted, known = asked.split(","), list(self.get_serializer().fields)  # type: ignore[attr-defined]  # no list's
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            text = f"{unknown[0][:40]!r} is no field of this list; there are {', '.join(known)}"
+            raise ValidationError({"fields": [text]})
+        return list(dict.fromkeys(wanted))
 
 
 class Nothing(APIView):

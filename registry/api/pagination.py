@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # it imports this module itself
     from rest_framework.views import APIView
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1000
-PARAMETERS = ("limit", "after", "before")
+PARAMETERS = ("limit", "after", "before", "fields")
 
 
 class KeysetPagination(BasePagination):
@@ -82,6 +82,12 @@ class KeysetPagination(BasePagination):
             {"name": "limit", "in": "query", "description": "Rows on one page.", "schema": limit},
             {"name": "after", "in": "query", "description": "Rows older than this key.", "schema": {"type": "string"}},
             {"name": "before", "in": "query", "description": "Rows newer than this key.", "schema": {"type": "string"}},
+            {
+                "name": "fields",
+                "in": "query",
+                "description": "Only these fields of each row, by name, with commas.",
+                "schema": {"type": "string"},
+            },
         ]
 
 

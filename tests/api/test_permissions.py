@@ -67,7 +67,7 @@ def test_nobody_sees_anything_of_a_private_project(things, study):
         response = CLIENT.get(address)
         assert response.status_code in (200, 404, 405), (name, response.status_code)
         assert study.project.slug.encode() not in response.content, name
-        if response.status_code == 200:
+        if response.status_code == 200 and name != "run-schema":
             assert response.json()["results"] == []
 
 
