@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from registry.accounting.carbon import co2e_kg
 from registry.accounting.frontier import Point
@@ -10,7 +11,7 @@ from registry.models import EvaluationScore, Run, Study
 
 def scores(study: Study, points: Sequence[Point]) -> list[dict[str, Any]]:
     """One row a point: the mean of the newest scores of its runs by benchmark, `None` where a run has none."""
-    runs = [key for point in points for key in point.run_ids]
+    runs = [UUID(key) for point in points for key in point.run_ids]
     newest: dict[tuple[str, str], float] = {
         (str(score.run_id), score.benchmark): score.value
         for score in EvaluationScore.objects.filter(run__in=runs).order_by("id")
