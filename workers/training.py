@@ -207,7 +207,7 @@ def step_weights(optimizer: torch.optim.Optimizer, settings: TrainingSpec) -> No
     """One optimiser step. Stochastic: taken in fp32 from the bf16 weights, and rounded back at random.
 
     Rounded to the nearest, an update below half a step of bf16, 0.2 % of the weight, would be lost every time; up or
-    down in proportion to what is left, it arrives on average (arXiv:2010.06192).
+    down in proportion to what is left, it arrives on average.
     """
     if settings.weights != STOCHASTIC:
         optimizer.step()

@@ -75,7 +75,7 @@ def decoding_work(model: ModelShape, *, prompt: int, answer: int, batch: float, 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Peaks as the maker states them, dense, without sparsity; `stated` is when and where."""
+    """Nominal peaks, dense, without sparsity; `stated` is when they were noted and how well they are known."""
 
     name: str
     bf16_flops_per_s: float
@@ -89,7 +89,8 @@ class Device:
         return self.bf16_flops_per_s if precision == "bf16" else self.fp32_flops_per_s
 
 
-_MAKER = "NVIDIA's data sheet, read 2026-11"
+# Written down without the data sheets at hand: check a row before its figure is quoted.
+_MAKER = "the maker's nominal peak, noted 2026-11, not checked against the data sheet"
 DEVICES: tuple[Device, ...] = (
     Device(
         name="H200",
@@ -233,7 +234,7 @@ def _positive(value: Any) -> bool:
     return number and math.isfinite(value) and value > 0
 
 
-# ── The paper's grid: shapes from the models' published configurations, its nominal 30 M positions at length 1024 ──
+# ── The paper's grid: shapes that give the known operations a position, its nominal 30 M at length 1024 ──
 
 PAPER_POSITIONS, PAPER_LENGTH = 30_000_000, 1024
 PAPER_ANSWERS = 7000  # of up to 1024 tokens
