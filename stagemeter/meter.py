@@ -40,7 +40,7 @@ _innermost: ContextVar["Meter | None"] = ContextVar("stagemeter_meter", default=
 def current() -> "Meter":
     """The innermost meter around this code, in this thread or task. Raises `MeterError` where there is none."""
     meter = _innermost.get()
-    if meter is None:
+    if meter is None or meter._open is None or meter._open.ended:  # the block may have been left in another thread
         raise MeterError("no meter is open here; write `with Meter(…)` around it, or decorate it with `metered(…)`")
     return meter
 

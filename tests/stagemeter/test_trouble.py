@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from stagemeter import spool
-from stagemeter.errors import SpoolError
-from stagemeter.meter import Meter, synchronize_cuda
+from stagemeter.errors import MeterError, SpoolError
+from stagemeter.meter import Meter, current, synchronize_cuda
 from stagemeter.session import Session
 from stagemeter.spool import read_json
 
@@ -76,6 +76,8 @@ def test_a_block_may_be_left_in_another_thread_than_it_was_entered_in(spool_dir)
     thread.join()
     assert meter.record.status == "completed"
     assert not meter._sampler.is_open
+    with pytest.raises(MeterError, match="no meter is open"):
+        current()
     with Meter("evaluation", spool_dir=spool_dir, environment={}) as later:
         pass
     assert later.record.parent_id is None  # what has ended has no parts
