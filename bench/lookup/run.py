@@ -115,6 +115,17 @@ def measure(client: httpx.Client, kind: str, count: int, server: subprocess.Pope
     return spent | {"median": statistics.median(times), "p95": p95, "wrong": wrong, "kb": statistics.median(rows)}
 
 
+def wait_for(client: httpx.Client) -> None:
+    """Return once the server answers. Raises what it refuses with after a minute."""
+    for _ in range(120):
+        try:
+            client.get("/healthz")
+            return
+        except httpx.ConnectError:
+            time.sleep(0.5)
+    client.get("/healthz")
+
+
 def plans() -> None:
     """EXPLAIN of the queries of one miss, which asks the most."""
     body = questions("miss", 1)[0]
@@ -157,6 +168,7 @@ def main() -> None:
                 "Content-Type": "application/json",
                 "Host": "localhost",
             }
+            wait_for(client)
             for size in options.sizes:
                 began = time.perf_counter()
                 fill.fill(size)
