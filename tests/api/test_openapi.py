@@ -76,7 +76,7 @@ def test_every_example_of_a_request_is_taken(owner, study, call_as):
     order += ["plan_sweep", "submit_sweep", "lease_artifact"]
     examples = json.loads(text)
     of_artifacts = {name: example for name, example in examples.items() if "/artifacts/{id}/" in example[0]}
-    assert set(examples) == {*order, *of_artifacts, "book_stage_records", "book_scores"}
+    assert set(examples) == {*order, *of_artifacts, "book_stage_records", "book_scores", "review_stage_record"}
     for name in order:
         path, body = examples[name]
         assert api.post(path, body).status_code in (200, 201), (name, api.post(path, body).content)
@@ -88,6 +88,10 @@ def test_every_example_of_a_request_is_taken(owner, study, call_as):
     for name in ("book_stage_records", "book_scores"):
         path, body = examples[name]
         assert api.post(path, body | {"run_id": "kd-1b-seed0"}).status_code == 201, name
+    path, body = examples["review_stage_record"]
+    record = api.get("stage-records/").json()["results"][0]["id"]
+    for review in ({"verdict": "flagged", "reason": "More than its card can draw."}, body):
+        assert api.post(path.replace("{id}", record), review).status_code == 201, review
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/vnd.oai.openapi+json", "*/*"])
