@@ -17,6 +17,8 @@ LIBRARY = {"STAGEMETER_URL", "STAGEMETER_TOKEN", "STAGEMETER_SPOOL", "STAGEMETER
 FOREIGN = {"CC", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "LD_LIBRARY_PATH", "XDG_STATE_HOME"}
 # Set where sensors are simulated.
 FOR_TESTS = {"STAGEMETER_SIMULATED"}
+# Set by a meter for the processes that its stage starts.
+FOR_CHILDREN = {"STAGEMETER_PARENT", "STAGEMETER_RUN"}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_every_variable_the_settings_read_is_given_to_each_service(compose, serv
 
 def test_the_example_lists_every_variable_the_code_or_the_compose_file_reads():
     listed = set(re.findall(r"^(?:# )?([A-Z][A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
-    read = _variables("registry", "workers", "frontend", "stagemeter") - FOREIGN - FOR_TESTS
+    read = _variables("registry", "workers", "frontend", "stagemeter") - FOREIGN - FOR_TESTS - FOR_CHILDREN
     interpolated = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
     assert read | interpolated <= listed
     assert listed <= read | interpolated | LIBRARY, "listed, and read nowhere"

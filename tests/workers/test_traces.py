@@ -29,7 +29,8 @@ def write_log(folder, *, seconds=3, per_s=10):
     """A sampler's log of two GPUs and a processor, from before the stage's begin until after its end."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "start.json").write_text(json.dumps({"t": START_T}))
-    header = {"kind": "header", "devices": [{"uuid": uuid} for uuid in UUIDS], "gpu_expected": True, "simulated": False}
+    devices = [{"uuid": uuid, "flags": []} for uuid in UUIDS]
+    header = {"kind": "header", "devices": devices, "gpu_expected": True, "simulated": False, "flags": []}
     with (folder / LOG_NAME).open("w") as log, (folder / CPU_LOG_NAME).open("w") as cpu:
         log.write(json.dumps(header) + "\n")
         cpu.write(json.dumps({"kind": "header"}) + "\n")
