@@ -27,9 +27,9 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(missing)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium():
-    """A headless Chromium for the whole session."""
+    """A headless Chromium for these tests. Nothing else can run in its loop, so it ends with them."""
     from playwright.sync_api import sync_playwright
 
     # Playwright's loop makes Django believe that its queries run in an async function.
