@@ -1,5 +1,7 @@
 """Whatever the OpenAPI file allows, and much that it forbids: never a fault, never an answer of another shape."""
 
+import json
+
 import pytest
 import schemathesis
 from django.core.signals import request_finished, request_started
@@ -12,6 +14,13 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+
+
+@schemathesis.serializer("application/x-ndjson")
+def _ndjson(context, value):
+    """One line for each item."""
+    return b"\n".join(json.dumps(item).encode() for item in (value if isinstance(value, list) else [value]))
+
 
 SCHEMA = schemathesis.openapi.from_wsgi("/api/schema/", get_wsgi_application(), headers={"Accept": "application/json"})
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
