@@ -38,6 +38,7 @@ STAGE_ORDER = (
     "evaluation",
     "teacher_evaluation",
 )
+FEW_STUDENTS = 12  # up to here, each has its own tick
 # CPU and RAM keep theirs; a lost attempt's is nobody else's.
 COMPONENT_COLOURS = {"cpu": "#009e73", "ram": "#7f9a2e"}
 GPU_COLOURS = ("#3b8bd4", "#e69f00", "#8a7fd6", "#56b4e9")
@@ -169,6 +170,8 @@ def amortisation_curves(curves: Sequence[AmortisationCurve]) -> go.Figure:
         figure.add_trace(_amortisation(curve, colour, unit, joules_per_unit))
         if curve.asymptote_j is not None and curve.points:
             figure.add_trace(_asymptote(curve, colour, unit, joules_per_unit))
+    if max((n for curve in curves for n, _ in curve.points), default=0) <= FEW_STUDENTS:
+        figure.update_xaxes(dtick=1)  # nobody shares with 1.2
     return figure
 
 

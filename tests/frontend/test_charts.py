@@ -156,6 +156,7 @@ def test_amortisation_draws_the_baseline_dashed_and_marks_where_it_is_met():
     )
     sft = AmortisationCurve(label="SFT 7B", pipeline="sft", points=[(n, joules(19.5)) for n in range(1, 13)])
     figure = amortisation_curves([sft, kd])
+    assert figure.layout.xaxis.dtick == 1
     assert trace(figure, "SFT 7B").line.dash == "dash"
     assert [n for n, s in zip(range(1, 13), trace(figure, "KD 7B").marker.symbol, strict=True) if s == "star"] == [6]
     assert trace(figure, "KD 7B").y[0] == pytest.approx(28.4)
