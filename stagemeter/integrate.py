@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stagemeter.counter import CounterFold, Pace
+from stagemeter.counter import CounterFold
 from stagemeter.energy import Energy, Flags, Window
+from stagemeter.pace import Pace
 from stagemeter.power import PowerFold, instant, power_energy
 from stagemeter.samplelog import GpuPoint
 from stagemeter.sensors import flag

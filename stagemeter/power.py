@@ -12,10 +12,11 @@ import math
 from collections.abc import Callable, Iterable
 from statistics import median
 
-from stagemeter.counter import CLOSE_S, DEFAULT_TICK_S, SANE_MULTIPLE
 from stagemeter.energy import Energy, Flags, Window
+from stagemeter.pace import CLOSE_S, DEFAULT_TICK_S
 from stagemeter.samplelog import GpuPoint
 from stagemeter.sensors import flag
+from stagemeter.series import SANE_MULTIPLE
 
 Sample = tuple[float, float]
 ROUNDING = 0.002  # powers come in steps, and change between two of them

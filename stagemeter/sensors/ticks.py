@@ -2,7 +2,7 @@
 
 import time
 
-from stagemeter.counter import tick_period
+from stagemeter.pace import tick_period
 from stagemeter.samplelog import GpuPoint
 from stagemeter.sensors import GpuSensor
 

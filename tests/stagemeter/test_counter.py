@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagemeter.counter import knots, tick_period
+from stagemeter.counter import knots
 from stagemeter.energy import Window
 from stagemeter.integrate import gpu_energy
+from stagemeter.pace import tick_period
 from stagemeter.samplelog import GpuPoint
 from stagemeter.simulation import Waveform
 from tests.stagemeter.gpu_readings import (
