@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
@@ -21,6 +22,8 @@ disable_progress_bar()  # a worker's log is no terminal
 keep_freed_memory()
 # Processor features that make bf16 faster than fp32; without them it was measured 6 to 60 times slower.
 FAST_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
+# Of the free memory, for keys and values while decoding: joining rows needs them twice for a moment.
+CACHE_SHARE = 0.4
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -122,6 +125,22 @@ def shape(language_model: Any) -> ModelShape:
         vocabulary=config.vocab_size,
         width=config.hidden_size,
     )
+
+
+def decoding_rows() -> int:
+    """Rows decoded together at most: about where reading the weights is no longer what a step waits for."""
+    return 256 if torch.cuda.is_available() else 64
+
+
+def cache_positions(language_model: Any) -> int:
+    """How many positions of keys and values fit beside the model: in `CACHE_SHARE` of what memory is free now."""
+    config = language_model.config
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    position_bytes: int = 2 * config.num_hidden_layers * kept * size * language_model.dtype.itemsize
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    return max(1, int(free * CACHE_SHARE) // position_bytes)
 
 
 def precision_name(dtype: torch.dtype) -> str:

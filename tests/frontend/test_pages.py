@@ -118,6 +118,17 @@ def test_the_live_fragment_tells_when_there_are_new_records(client, member, stud
     assert "HX-Trigger" not in client.get(address, {"part": "live", "seen": "1"})
 
 
+def test_what_is_being_made_says_how_fast(client, member, study):
+    run = scenes.open_run(study)
+    job = run.jobs.get(status="running")
+    job.progress = {"done": 3, "total": 9, "note": "generating", "figures": {"tokens_per_s": 123.4}}
+    job.save()
+    client.force_login(member)
+    body = client.get(reverse("run", args=[run.pk]), {"part": "live", "seen": "0"}).content.decode()
+    assert "123.4" in body
+    assert "tokens/s" in body
+
+
 def test_a_submitter_cancels_a_run_and_a_stranger_does_not_find_it(client, member, stranger, study):
     run = scenes.open_run(study)
     address = reverse("run_cancel", args=[run.pk])

@@ -127,3 +127,39 @@ def test_sampling_follows_the_distribution():
     drawn = sample(_logits().repeat(4000, 1), uniform, decoding)
     shares = torch.bincount(drawn, minlength=4) / 4000
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.15, 0.05]), atol=0.025, rtol=0)
+
+
+def test_waiting_prompts_join_those_still_being_answered():
+    decoding = DecodingSpec(temperature=1.5, max_new_tokens=60, seed=1)
+    read = []
+    joined = _answers(decoding, 4, model=_that_ends_soon(), each_batch=lambda prompt, padding: read.append(prompt))
+    assert joined == _answers(decoding, 1, model=_that_ends_soon())
+    assert len(read) > 3  # nine prompts, four at first: the others came as places fell free, not four at a time
+
+
+def test_keys_and_values_stay_within_the_positions_allowed(monkeypatch):
+    held = []
+    forward = generation._Rows.forward
+
+    def watched(rows, *inputs):
+        held.append(rows.mask.numel())
+        forward(rows, *inputs)
+
+    monkeypatch.setattr(generation._Rows, "forward", watched)
+    decoding = DecodingSpec(temperature=1.5, max_new_tokens=60, seed=1)
+    longest = max(len(prompt.ids) for prompt in _prompts())
+    allowed = 3 * (longest + 60)
+    answers = _answers(decoding, 9, model=_that_ends_soon(), cache_positions=allowed)
+    assert len(answers) == 9
+    assert 0.3 * allowed < max(held) <= allowed
+    assert len(_answers(decoding, 9, model=_that_ends_soon(), cache_positions=1)) == 9  # one row alone is let in
+
+
+def test_rows_decoded_together_share_the_reading_of_the_weights():
+    greedy = DecodingSpec(temperature=0.0, max_new_tokens=5)
+    alone, together = (
+        sum(answer.reads for answer in _answers(greedy, rows, prompts=_prompts()[:3]).values()) for rows in (1, 3)
+    )
+    steps = sum(answer.tokens for answer in _answers(greedy, 3, prompts=_prompts()[:3]).values())
+    assert alone == pytest.approx(steps)
+    assert together < alone

@@ -1,5 +1,6 @@
 """Teacher generation: the teacher answers every training prompt once."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,11 +9,17 @@ from registry.workloads.rows import prompt_digest
 from workers import synthetic
 from workers.data import Chat
 from workers.generation import Prompt, generate
-from workers.models import describe, load_model, load_tokenizer, resolve_precision, shape
+from workers.models import (
+    cache_positions,
+    decoding_rows,
+    describe,
+    load_model,
+    load_tokenizer,
+    resolve_precision,
+    shape,
+)
 from workers.prepared import Prepared
 from workers.stages.contract import Report, StageConfig, StageOutput
-
-BATCH_PROMPTS = 64
 
 
 def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
@@ -30,13 +37,15 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
     ]
     teacher_shape = shape(teacher)
     prompt_lengths = {prompt.digest: len(prompt.ids) for prompt in waiting}
+    made_tokens, started = 0, time.monotonic()
     with (folder / synthetic.STREAM).open("a", encoding="utf-8") as stream:
         made = generate(
             teacher,
             waiting,
             spec.decoding,
             end=chat.end,
-            batch_size=BATCH_PROMPTS,
+            batch_size=decoding_rows(),
+            cache_positions=cache_positions(teacher),
             each_batch=lambda prompt, padding: report.tokens(prompt=prompt, padding=padding),
         )
         for generated in made:
@@ -51,11 +60,13 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
                 teacher_shape,
                 prompt=prompt_lengths[generated.digest],
                 answer=generated.tokens,
-                batch=min(BATCH_PROMPTS, len(waiting)),
+                batch=generated.tokens / generated.reads,
                 bytes_per_weight=teacher.dtype.itemsize,
             )
             report.work(flops=work.flops, moved_bytes=work.bytes, precision=spec.teacher.precision)
-            report.progress(done=len(answers), total=len(rows), note="generating")
+            made_tokens += generated.tokens
+            pace = {"tokens_per_s": made_tokens / (time.monotonic() - started)}
+            report.progress(done=len(answers), total=len(rows), note="generating", figures=pace)
     ordered = [answers[digest] for digest in rows]
     tokens = sum(len(answer.ids) + answer.finished for answer in ordered)
     manifest = {
