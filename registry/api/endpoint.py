@@ -1,6 +1,6 @@
 """What all endpoints share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -43,19 +43,19 @@ class Endpoint(GenericAPIView[Any]):
 
     def listed(self, rows: QuerySet[Any]) -> Response:
         """One page of `rows`, filtered, in the envelope."""
-        wanted = self._fields()
+        wanted = self.fields(self.get_serializer().fields)  # type: ignore[attr-defined]  # no list's
         page = self.paginate_queryset(self.filter_queryset(rows))
         shown = self.get_serializer(page, many=True).data
         if wanted is not None:
             shown = [{name: row[name] for name in wanted} for row in shown]
         return self.get_paginated_response(shown)
 
-    def _fields(self) -> list[str] | None:
-        """The fields that `?fields=` names, in its order; `None` for all. Raises `ValidationError` for unknown ones."""
+    def fields(self, known: Iterable[str]) -> list[str] | None:
+        """Those of `known` that `?fields=` names, in its order; `None` for all. Raises `ValidationError` for others."""
         asked = self.request.query_params.get("fields")
         if asked is None:
             return None
-        wanted, known = asked.split(","), list(self.get_serializer().fields)  # type: ignore[attr-defined]  # no list's
+        wanted, known = asked.split(","), list(known)
         unknown = [name for name in wanted if name not in known]
         if unknown:
             text = f"{unknown[0][:40]!r} is no field of this list; there are {', '.join(known)}"

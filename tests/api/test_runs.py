@@ -1,7 +1,12 @@
 """Runs over REST: planned, submitted, read, cancelled."""
 
-import pytest
+import json
 
+import pytest
+from rest_framework.renderers import JSONRenderer
+
+from registry.api import run_rows
+from registry.api.serializers.runs import RunSerializer
 from registry.models import Artifact, Job, Run
 from tests import scenes
 from tests.conftest import make_spec
@@ -148,3 +153,17 @@ def test_the_list_is_filtered(api, study):
     assert found(status="finished") == found(origin="upload") == found(external_id="mine") == ["sft"]
     assert found(pipeline="kd") == ["kd"]
     assert found(created_after="2027-01-01T00:00:00Z") == []
+
+
+def test_a_row_says_what_a_serializer_of_the_run_says(api, study):
+    scenes.add_run(study, "kd")  # nothing booked
+    scenes.add_stage(scenes.add_run(study, "sft", external_id="holed"), "student_training", None)
+    scenes.complete_run(study, "sft", scenes.add_reference(study), training_j=4000.0, factor=0.9, seed=7)
+    answer = api.get("runs/", fields=",".join(run_rows.KNOWN)).json()["results"]
+    runs = study.runs.select_related("project", "study", "summary").order_by("-pk")
+    assert answer == json.loads(JSONRenderer().render(RunSerializer(runs, many=True).data))
+    assert set(run_rows.KNOWN) == set(RunSerializer.Meta.fields)
+    short = [{name: row[name] for name in run_rows.SHORT} for row in answer]
+    assert api.get("runs/").json()["results"] == short
+    assert [row["energy_j"] for row in short] == [4120.0, 410.0, None, None]
+    assert len(json.dumps(short[0])) < 500

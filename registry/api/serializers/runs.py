@@ -6,12 +6,14 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from registry.accounting.figures import total
 from registry.api.serializers.artifacts import ArtifactSerializer
 from registry.api.serializers.batches import StageRecordResult
 from registry.api.serializers.lookup import NearMissSerializer, OfferSerializer
 from registry.api.serializers.scores import ScoreSerializer
 from registry.api.serializers.specs import RunSpecSerializer, StoredSpecSerializer
 from registry.models import Job, Run, RunSummary
+from registry.selectors.figures import OWN_ROLES
 
 _ENERGIES = [f"{part}_energy_j" for part in ("data", "teacher", "student", "evaluation", "gpu", "cpu", "ram")]
 
@@ -52,6 +54,12 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     simulated = serializers.SerializerMethodField(
         help_text="One simulated record marks the run, and so does an artifact whose energy was simulated."
     )
+    energy_j = serializers.SerializerMethodField(
+        help_text="What the run's own records add up to; null with a hole, which `summary.missing` names."
+    )
+    quality = serializers.FloatField(
+        source="summary.quality", default=None, read_only=True, allow_null=True, help_text="Q."
+    )
 
     class Meta:
         model = Run
@@ -70,6 +78,8 @@ class RunSerializer(serializers.ModelSerializer[Run]):
             "seed",
             "hardware_class",
             "simulated",
+            "energy_j",
+            "quality",
             "summary",
             "created_at",
             "started_at",
@@ -83,10 +93,40 @@ class RunSerializer(serializers.ModelSerializer[Run]):
         summary = getattr(run, "summary", None)
         return None if summary is None else _summary().to_representation(summary)
 
+    def get_energy_j(self, run: Run) -> float | None:
+        """Over the roles of its own records."""
+        summary = getattr(run, "summary", None)
+        if summary is None or summary.missing:
+            return None
+        return total([energy for role in OWN_ROLES if (energy := getattr(summary, f"{role}_energy_j")) is not None])
+
     def get_simulated(self, run: Run) -> bool:
         """Of the run itself or of a record."""
         summary = getattr(run, "summary", None)
         return run.simulated or bool(summary and summary.simulated)
+
+
+class RunRowSerializer(RunSerializer):
+    """A run in a list, in short. `fields` may name any field of a run that stands in an upload's answer."""
+
+    class Meta(RunSerializer.Meta):
+        fields = [
+            "id",
+            "study",
+            "external_id",
+            "pipeline",
+            "status",
+            "student",
+            "student_size",
+            "workload",
+            "seed",
+            "hardware_class",
+            "simulated",
+            "energy_j",
+            "quality",
+            "created_at",
+        ]
+        read_only_fields = fields
 
 
 class JobSerializer(serializers.ModelSerializer[Job]):

@@ -10,14 +10,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.accounting.spec import RunSpec
-from registry.api import access
+from registry.api import access, run_rows
 from registry.api.endpoint import Endpoint
 from registry.api.filters import RunFilter
 from registry.api.idempotency import once
 from registry.api.refusals import TooLarge
 from registry.api.serializers.artifacts import ArtifactSerializer
 from registry.api.serializers.batches import CREATED, SAME
-from registry.api.serializers.runs import RunDetailSerializer, RunPlanSerializer, RunSerializer, UploadAnswer
+from registry.api.serializers.runs import (
+    RunDetailSerializer,
+    RunPlanSerializer,
+    RunRowSerializer,
+    RunSerializer,
+    UploadAnswer,
+)
 from registry.api.serializers.specs import RunSubmission
 from registry.api.serializers.uploads import ArtifactDeclarations, RunDocument
 from registry.api.views.artifacts import SPEC
@@ -59,15 +65,17 @@ class RunsView(Endpoint):
     """Runs."""
 
     queryset = Run.objects.none()
-    serializer_class = RunSerializer
+    serializer_class = RunRowSerializer
     filterset_class = RunFilter
     scopes = {"POST": ("submit",)}
 
-    @extend_schema(operation_id="list_runs", responses=RunSerializer(many=True))
+    @extend_schema(operation_id="list_runs", responses=RunRowSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """Runs, newest first, each with what its records add up to."""
-        rows = access.visible(request, Run).select_related("project", "study", "summary")
-        return self.listed(rows.defer("spec", "environment", "words"))
+        """Runs, newest first, each in short; `fields` names more: project, origin, teacher, summary, when it ran."""
+        wanted = self.fields(run_rows.KNOWN) or run_rows.SHORT
+        rows = self.filter_queryset(access.visible(request, Run))
+        page = self.paginate_queryset(rows.values_list(*run_rows.columns(wanted), named=True))
+        return self.get_paginated_response(run_rows.shown(page or (), wanted))
 
     @extend_schema(
         operation_id="submit_run",
