@@ -21,6 +21,7 @@ from frontend.views import (
     submit,
     transfer,
     uploads,
+    webhooks,
 )
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -61,4 +62,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("lookup/", lookup.lookup, name="lookup"),
     path("import/", imports.import_file, name="import"),
     path("upload/", uploads.upload, name="upload"),
+    path("webhooks/", webhooks.listing, name="webhooks"),
+    path("webhooks/<uuid:key>/", webhooks.detail, name="webhook"),
+    path("webhooks/<uuid:key>/ping/", webhooks.ping, name="webhook_ping"),
+    path("webhooks/<uuid:key>/enabled/", webhooks.enable, name="webhook_enable"),
+    path("webhooks/<uuid:key>/secret/", webhooks.renew, name="webhook_renew"),
+    path("webhooks/<uuid:key>/drop/", webhooks.drop, name="webhook_drop"),
+    path("webhook-deliveries/<uuid:key>/redeliver/", webhooks.redeliver, name="webhook_redeliver"),
 ]

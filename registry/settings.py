@@ -6,6 +6,7 @@ Every variable is listed in `.env.example` with its meaning.
 import os
 import secrets
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -71,6 +72,13 @@ def _required(name: str) -> str:
     if value := os.environ.get(name):
         return value
     raise ImproperlyConfigured(f"{name} is not set. Start through manage.py, which starts embedded servers, or set it.")
+
+
+def _networks(texts: list[str]) -> list[IPv4Network | IPv6Network]:
+    try:
+        return [ip_network(text) for text in texts]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"a list of networks such as 10.1.0.0/16 holds one that is none: {error}") from error
 
 
 SECRET_KEY = _secret_key()
@@ -217,6 +225,8 @@ ARTIFACT_URL = os.environ.get("STAGEMETER_ARTIFACT_URL") or f"file://{HOME / 'ar
 PROJECT_QUOTA_BYTES = int(os.environ.get("STAGEMETER_PROJECT_QUOTA_BYTES") or 0) or None
 # Downloads lead to the store itself, where it signs addresses, instead of through the web process.
 SIGNED_DOWNLOADS = os.environ.get("STAGEMETER_SIGNED_DOWNLOADS") == "1"
+# Networks that webhooks may reach though they are not public, there also by http and at any port.
+WEBHOOK_NETWORKS = _networks(_list("STAGEMETER_WEBHOOK_NETWORKS", ""))
 SPOOL_DIR = HOME / "spool"
 WORK_DIR = HOME / "work"
 MODEL_DIR = HOME / "models"

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
 from registry.api.pagination import DEFAULT_LIMIT, MAX_LIMIT
-from registry.models import Artifact, EvaluationScore, Factor, Origin, Run, Stage, Study
+from registry.models import Artifact, EvaluationScore, Factor, Origin, Run, Stage, Study, Webhook, WebhookDelivery
 from registry.selectors.artifact_search import matching
 from registry.selectors.words import MOST, runs_matching
 
@@ -151,4 +151,27 @@ class FactorFilter(filters.FilterSet):
 
     class Meta:
         model = Factor
+        fields: list[str] = []
+
+
+class WebhookFilter(filters.FilterSet):
+    """Of webhooks."""
+
+    project = filters.CharFilter(field_name="project__slug", help_text="Slug of the project.")
+    enabled = filters.BooleanFilter()
+
+    class Meta:
+        model = Webhook
+        fields: list[str] = []
+
+
+class DeliveryFilter(filters.FilterSet):
+    """Of messages to webhooks."""
+
+    webhook = filters.UUIDFilter(field_name="webhook_id", help_text="Id of the webhook.")
+    status = filters.ChoiceFilter(choices=WebhookDelivery.Status.choices)
+    event = filters.CharFilter()
+
+    class Meta:
+        model = WebhookDelivery
         fields: list[str] = []

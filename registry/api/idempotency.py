@@ -65,8 +65,9 @@ def _once(key: str, request: Request, work: Callable[[], Response]) -> Response:
     except IntegrityError:
         return _again(mine.get(), digest)
     response = work()
-    # As the first answer was written: keys and times are texts in it.
-    row.status, row.answer = response.status_code, json.loads(JSONRenderer().render(response.data))
+    # As the first answer was written: keys and times are texts in it. A secret is not kept to be repeated.
+    kept = getattr(response, "kept", response.data)
+    row.status, row.answer = response.status_code, json.loads(JSONRenderer().render(kept))
     row.save(update_fields=["status", "answer"])
     _forget()
     return response

@@ -11,6 +11,7 @@ from registry.api.views import (
     comparison,
     imports,
     leases,
+    openlineage,
     outlook,
     runs,
     schemas,
@@ -20,6 +21,7 @@ from registry.api.views import (
     sweeps,
     traces,
     versions,
+    webhooks,
 )
 
 app_name = "api"
@@ -67,6 +69,15 @@ v1: list[URLPattern | URLResolver] = [
     ),
     path("artifacts/<uuid:id>/files/<str:name>", artifacts.ArtifactFileView.as_view(), name="artifact-file"),
     path("imports/", imports.ImportsView.as_view(), name="imports"),
+    path("webhooks/", webhooks.WebhooksView.as_view(), name="webhooks"),
+    path("webhooks/<uuid:id>/", webhooks.WebhookView.as_view(), name="webhook"),
+    path("webhooks/<uuid:id>/secret/", webhooks.WebhookSecretView.as_view(), name="webhook-secret"),
+    path("webhooks/<uuid:id>/ping/", webhooks.WebhookPingView.as_view(), name="webhook-ping"),
+    path("webhook-deliveries/", webhooks.DeliveriesView.as_view(), name="webhook-deliveries"),
+    path("webhook-deliveries/<uuid:id>/redeliver/", webhooks.RedeliverView.as_view(), name="redeliver"),
+    path("openlineage/facets/", openlineage.FacetSchemaView.as_view(), name="openlineage-facets"),
+    path("runs/<uuid:id>/openlineage/", openlineage.RunEventsView.as_view(), name="run-openlineage"),
+    path("studies/<slug:slug>/openlineage/", openlineage.StudyEventsView.as_view(), name="study-openlineage"),
     path("factors/", studies.FactorsView.as_view(), name="factors"),
 ]
 

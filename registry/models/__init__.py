@@ -12,6 +12,7 @@ from registry.models.scores import EvaluationScore
 from registry.models.stages import GpuUse, Stage, StageReview
 from registry.models.traces import Trace
 from registry.models.tracking import TrackedMetric, TrackedRun
+from registry.models.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "SEARCHED",
@@ -42,5 +43,7 @@ __all__ = [
     "TrackedMetric",
     "TrackedRun",
     "User",
+    "Webhook",
+    "WebhookDelivery",
     "Words",
 ]

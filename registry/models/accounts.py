@@ -24,7 +24,7 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no
 class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     """A hashed token with scopes, optionally for one project only."""
 
-    SCOPES = ("read", "upload", "submit")
+    SCOPES = ("read", "upload", "submit", "manage")
 
     name = models.CharField(max_length=100, blank=True)
     scopes = models.JSONField(default=list)

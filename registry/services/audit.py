@@ -1,4 +1,4 @@
-"""One row for every write: who, what, on which object."""
+"""One row for every write: who, what, on which object. What webhooks tell of, they are told from here."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from django.db.models import Model
 
 from registry.models import AuditEvent, Project, User
-from registry.services import bulk
+from registry.services import bulk, outbox
 
 
 def record(*, actor: User | None, project: Project, action: str, subject: Any, **detail: Any) -> AuditEvent:
     """Append an event. `actor` is `None` for the system itself (a worker, the reaper, the loader)."""
-    return AuditEvent.objects.create(
+    event = AuditEvent.objects.create(
         actor=actor,
         project=project,
         action=action,
@@ -19,6 +19,8 @@ def record(*, actor: User | None, project: Project, action: str, subject: Any, *
         subject_id=str(subject.pk),
         detail=detail,
     )
+    outbox.note(action, [(project, str(subject.pk), detail)])
+    return event
 
 
 def record_all(
@@ -35,3 +37,4 @@ def record_all(
         for stamp, (project, key, detail) in zip(bulk.stamps(len(subjects)), subjects, strict=True)
     ]
     bulk.insert(AuditEvent, rows, once_by="id")
+    outbox.note(action, subjects)

@@ -19,7 +19,7 @@ from django.utils import timezone
 from registry.accounting.spec import RunSpec
 from registry.accounting.stages import INPUTS_OF_STAGE
 from registry.models import Artifact, ArtifactUse, Attempt, HostProfile, Job, Origin, Project, Run, Stage
-from registry.services import artifacts, ledger, runs, scheduling, scores
+from registry.services import artifacts, audit, ledger, runs, scheduling, scores
 from registry.services.errors import Conflict
 from stagemeter.records import StageRecord
 
@@ -81,6 +81,7 @@ def claim(*, job_id: uuid.UUID, worker: str) -> Ticket | None:
     if run.status == Run.Status.QUEUED:
         run.status, run.started_at = Run.Status.RUNNING, timezone.now()
         run.save(update_fields=["status", "started_at"])
+        audit.record(actor=None, project=run.project, action="run started", subject=run, worker=worker)
     return Ticket(
         job_id=job.pk,
         run_id=run.pk,

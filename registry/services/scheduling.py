@@ -21,7 +21,7 @@ from registry.accounting.spec import RunSpec
 from registry.accounting.stages import INPUTS_OF_STAGE, OUTPUT_OF_STAGE, TEACHER_ARTIFACTS
 from registry.celery import app
 from registry.models import Artifact, ArtifactUse, Job, Run
-from registry.services import artifacts, licences, reuse, summaries
+from registry.services import artifacts, audit, licences, reuse, summaries
 from registry.workloads import catalogue
 
 RUN_JOB = "stagemeter.run_job"
@@ -120,6 +120,8 @@ def finish_run(run: Run, status: str, error: str = "") -> None:
     run.status, run.error, run.finished_at = status, error, timezone.now()
     run.save(update_fields=["status", "error", "finished_at"])
     summaries.refresh(run)
+    if status in (Run.Status.FINISHED, Run.Status.FAILED):  # who cancels one, `runs.cancel` notes
+        audit.record(actor=None, project=run.project, action=f"run {status}", subject=run, error=error)
 
 
 def _advance(run: Run) -> None:

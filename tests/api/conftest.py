@@ -24,6 +24,9 @@ class Caller:
         raw = body if isinstance(body, bytes) else json.dumps(body)
         return _CLIENT.post(_address(path), raw, content_type=content_type, **self.headers, **headers)
 
+    def patch(self, path: str, body: Any) -> Any:
+        return _CLIENT.patch(_address(path), json.dumps(body), content_type="application/json", **self.headers)
+
     def delete(self, path: str) -> Any:
         return _CLIENT.delete(_address(path), **self.headers)
 

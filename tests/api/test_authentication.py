@@ -73,7 +73,7 @@ def test_issue_token_takes_scopes_a_project_and_a_lifetime(member, project, caps
     [
         ({"user": "nobody"}, "There is no user 'nobody'"),
         ({"project": "none-such"}, "There is no project 'none-such'"),
-        ({"scopes": "root"}, "must be some of read, upload, submit"),
+        ({"scopes": "root"}, "must be some of read, upload, submit, manage"),
         ({"days": -1}, "lies in the past"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`manage.py healthcheck`: is the web server, or with --worker this host's worker, alive? For containers."""
+"""`manage.py healthcheck`: is the web server, or this host's worker or courier, alive? For containers."""
 
 import json
 import os
@@ -13,18 +13,20 @@ from registry.celery import app
 
 
 class Command(BaseCommand):
-    help = "Exit 0 if /healthz answers with 200; with --worker, if the Celery worker of this host answers."
+    help = "Exit 0 if /healthz answers with 200; with --worker or --courier, if that of this host answers."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--worker", action="store_true", help="ask this host's worker instead")
+        parser.add_argument("--courier", action="store_true", help="ask this host's courier instead")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(_worker() if options["worker"] else _web())
+        asked = "celery" if options["worker"] else "courier" if options["courier"] else ""
+        self.stdout.write(_worker(asked) if asked else _web())
 
 
-def _worker() -> str:
-    name = f"celery@{platform.node()}"
+def _worker(kind: str) -> str:
+    name = f"{kind}@{platform.node()}"
     if not app.control.ping(destination=[name], timeout=5):
         raise CommandError(f"The worker {name} does not answer.")
     return f"{name} answers"

@@ -21,7 +21,7 @@ from django.db import connections
 from registry.importers import factors, paper
 from registry.management.commands import healthcheck
 from registry.models import User
-from registry.services import accounts, studies, tour
+from registry.services import accounts, outbox, studies, tour
 from registry.supervisor import Child, Supervisor
 from stagemeter import simulation
 from stagemeter.errors import MeterError
@@ -37,9 +37,9 @@ class _Stop(BaseException):
 
 
 class Command(BaseCommand):
-    """Starts the web server and one worker over the configured, or the embedded, PostgreSQL and Redis."""
+    """Starts the web server, one worker and the courier over the configured, or the embedded, PostgreSQL and Redis."""
 
-    help = "Run everything on this machine: migrate, load the published study, web server, one worker, the tour."
+    help = "Run everything on this machine: migrate, published study, web server, worker, courier, the tour."
     requires_system_checks = []  # migrate runs them
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -57,6 +57,7 @@ class Command(BaseCommand):
             self._prepare()
             children.start(_web(host, port))
             children.start(_worker(gpu))
+            children.start(_courier())
             login = self._load(with_tour=not options["no_tour"])
             if gpu:
                 self._say("GPU energy is simulated in this start, and every record made now is marked so.")
@@ -140,6 +141,13 @@ def _worker(gpu: Mapping[str, str]) -> Child:
     command = [sys.executable, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet", "-A", "workers.app"]
     command += ["worker", "--concurrency", "1", "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     return Child(name="worker", command=command, grace_s=4, environment=gpu)
+
+
+def _courier() -> Child:
+    command = [sys.executable, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet"]
+    command += ["-A", "registry.courier", "worker", "-Q", outbox.QUEUE, "--pool", "threads", "--concurrency", "4"]
+    command += ["--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--hostname", "courier@%h"]
+    return Child(name="courier", command=command, grace_s=4)
 
 
 def _simulated_gpu(home: Path) -> dict[str, str]:
