@@ -25,6 +25,7 @@ DIMMED = 0.45
 # Readable on white and on black, and told apart without red against green.
 PALETTE = ("#3b8bd4", "#e69f00", "#009e73", "#cc79a7", "#8a7fd6", "#d55e00", "#7f9a2e", "#56b4e9")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "hexagon")
+STUDENT_SYMBOLS = tuple(symbol for symbol in SYMBOLS if symbol != "star")  # which marks N*
 # One corner a pipeline, so that the labels of neighbouring points stay apart.
 LABEL_PLACES = ("top center", "bottom right", "top left", "bottom left", "top right")
 PIPELINE_ORDER = ("sft", "kd", "synthetic_sft")
@@ -65,6 +66,7 @@ class AmortisationCurve:
     label: str
     pipeline: str
     points: Sequence[tuple[int, float]]
+    student: str = ""  # students differ by symbol, pipelines by colour
     break_even: int | None = None
     asymptote_j: float | None = None  # what is left when the teacher's part is shared by ever more
 
@@ -165,9 +167,11 @@ def amortisation_curves(curves: Sequence[AmortisationCurve]) -> go.Figure:
     unit, joules_per_unit = energy_unit([energy_j for curve in curves for _, energy_j in curve.points])
     figure = blank_figure("Students sharing the teacher's work (N)", f"Energy per student ({unit})")
     order = pipelines_of(curve.pipeline for curve in curves)
+    students = list(dict.fromkeys(curve.student for curve in curves))
     for curve in curves:
         colour = PALETTE[order.index(curve.pipeline) % len(PALETTE)]
-        figure.add_trace(_amortisation(curve, colour, unit, joules_per_unit))
+        symbol = STUDENT_SYMBOLS[students.index(curve.student) % len(STUDENT_SYMBOLS)]
+        figure.add_trace(_amortisation(curve, {"color": colour, "symbol": symbol}, unit, joules_per_unit))
         if curve.asymptote_j is not None and curve.points:
             figure.add_trace(_asymptote(curve, colour, unit, joules_per_unit))
     if max((n for curve in curves for n, _ in curve.points), default=0) <= FEW_STUDENTS:
@@ -189,19 +193,20 @@ def _asymptote(curve: AmortisationCurve, colour: str, unit: str, joules_per_unit
     )
 
 
-def _amortisation(curve: AmortisationCurve, colour: str, unit: str, joules_per_unit: float) -> go.Scatter:
+def _amortisation(curve: AmortisationCurve, style: Mapping[str, str], unit: str, joules_per_unit: float) -> go.Scatter:
     """One curve; a constant one, a baseline without a teacher, is a dashed line."""
     values = [energy_j / joules_per_unit for _, energy_j in curve.points]
     constant = len(set(values)) == 1
     stars = [n == curve.break_even for n, _ in curve.points]
-    marker = {"symbol": ["star" if s else "circle" for s in stars], "size": [13 if s else 5 for s in stars]}
+    symbols = ["star" if star else style["symbol"] for star in stars]
+    marker = {"symbol": symbols, "size": [13 if star else 6 for star in stars]}
     return go.Scatter(
         name=escaped(curve.label),
         x=[n for n, _ in curve.points],
         y=values,
         mode="lines" if constant else "lines+markers",
-        line={"color": colour, "dash": "dash" if constant else "solid"},
-        marker={**marker, "color": colour, "line": {"width": 0}},
+        line={"color": style["color"], "dash": "dash" if constant else "solid"},
+        marker={**marker, "color": style["color"], "line": {"width": 0}},
         hovertext=[f"{escaped(curve.label)}{', breaks even here' if star else ''}" for star in stars],
         hovertemplate=f"%{{hovertext}}<br>N = %{{x}}: %{{y:.4g}} {unit} a student<extra></extra>",
     )

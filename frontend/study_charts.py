@@ -90,6 +90,7 @@ def _distilled(pair: BreakEven, last: int) -> AmortisationCurve:
     return AmortisationCurve(
         label=label(point),
         pipeline=point.pipeline,
+        student=point.student,
         points=series,
         break_even=pair.result.count,
         asymptote_j=rest_j,
@@ -99,4 +100,4 @@ def _distilled(pair: BreakEven, last: int) -> AmortisationCurve:
 def _flat(baseline: Point, last: int) -> AmortisationCurve:
     energy_j = baseline.energy_j or 0.0
     points = [(n, energy_j) for n in (1, last)]
-    return AmortisationCurve(label=label(baseline), pipeline=baseline.pipeline, points=points)
+    return AmortisationCurve(label=label(baseline), pipeline=baseline.pipeline, student=baseline.student, points=points)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from django import template
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -293,6 +294,21 @@ def runs_count(number: int) -> str:
 def field(form: Any, name: str) -> dict[str, Any]:
     """One form field with label, help and its errors beside it."""
     return {"field": form[name]}
+
+
+@register.inclusion_tag("charts/_links.html", takes_context=True)
+def chart_links(context: Any, name: str) -> dict[str, Any]:
+    """A chart as files, and the frame for other pages where anybody may see it, under the parameters of this view."""
+    page = next((page for page in ("study", "run", "artifact") if page in context), "compare")
+    of = context.get(page)
+    args = [] if of is None else [of.slug if page == "study" else of.pk]
+    query = context["query"] if "query" in context else context["request"].GET.urlencode()
+    lies_at = {form: reverse(f"{page}_figure", args=[*args, name, form]) for form in ("svg", "png")}
+    links = {"name": name, "query": query, "lies_at": lies_at, "frame": ""}
+    if of is not None and of.project.public and "request" in context:
+        path = reverse(f"{page}_embed", args=[*args, name])
+        links["frame"] = context["request"].build_absolute_uri(f"{path}?{query}" if query else path)
+    return links
 
 
 @register.inclusion_tag("studies/_sparkline.html")

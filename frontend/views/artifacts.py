@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from frontend.charts import AmortisationCurve, amortisation_curves
@@ -23,6 +24,7 @@ from registry.services import artifacts as services
 from registry.services.errors import Invalid, ServiceError
 
 USES_DRAWN = 500
+USE_TITLE = gettext_lazy("Energy per use of the production, as more finished runs share it")
 
 
 @require_safe
@@ -46,15 +48,15 @@ def listing(request: HttpRequest) -> HttpResponse:
 @require_safe
 def detail(request: HttpRequest, key: UUID) -> HttpResponse:
     """What an artifact is, what lies there, what it cost, who used it and what that saved."""
-    found = _found(request, key)
+    found = found_of(request, key)
     artifact, drawing = found.artifact, lineage(found)
     context = {
         "detail": found,
         "artifact": artifact,
         "drawing": drawing,
         "here_x": next(placed.x for placed in drawing.boxes if placed.box.here),
-        "figure": _figure(found),
-        "use_title": _("Energy per use of the production, as more finished runs share it"),
+        "figure": use_figure(found),
+        "use_title": USE_TITLE,
         "settings": cards.settings(artifact),
         "basis": cards.basis(artifact),
         "croissant": _croissant(request, artifact),
@@ -72,7 +74,7 @@ def detail(request: HttpRequest, key: UUID) -> HttpResponse:
 @require_safe
 def croissant(request: HttpRequest, key: UUID) -> HttpResponse:
     """Croissant JSON-LD, as a file."""
-    artifact = _found(request, key).artifact
+    artifact = found_of(request, key).artifact
     response = JsonResponse(_croissant(request, artifact), json_dumps_params={"indent": 2, "ensure_ascii": False})
     response["Content-Type"] = "application/ld+json"
     response["Content-Disposition"] = f'attachment; filename="{artifact.handle or artifact.kind}-croissant.json"'
@@ -82,7 +84,7 @@ def croissant(request: HttpRequest, key: UUID) -> HttpResponse:
 @require_safe
 def card(request: HttpRequest, key: UUID) -> HttpResponse:
     """The README.md of a dataset repository on a hub."""
-    artifact = _found(request, key).artifact
+    artifact = found_of(request, key).artifact
     url = request.build_absolute_uri(artifact.get_absolute_url())
     response = HttpResponse(cards.dataset_card(artifact, url=url), content_type="text/markdown; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="README.md"'
@@ -93,7 +95,7 @@ def card(request: HttpRequest, key: UUID) -> HttpResponse:
 @login_required
 def share(request: HttpRequest, key: UUID) -> HttpResponse:
     """Publish to other projects, tell them that it exists, or keep it."""
-    artifact, form = _found(request, key).artifact, SharingForm(request.POST)
+    artifact, form = found_of(request, key).artifact, SharingForm(request.POST)
     return _curated(
         request, artifact, form, lambda actor, values: licences.share(actor=actor, artifact=artifact, **values)
     )
@@ -103,7 +105,7 @@ def share(request: HttpRequest, key: UUID) -> HttpResponse:
 @login_required
 def narrow(request: HttpRequest, key: UUID) -> HttpResponse:
     """State a stricter licence, with a note."""
-    artifact, form = _found(request, key).artifact, LicenceForm(request.POST)
+    artifact, form = found_of(request, key).artifact, LicenceForm(request.POST)
     return _curated(
         request, artifact, form, lambda actor, values: licences.narrow(actor=actor, artifact=artifact, **values)
     )
@@ -113,7 +115,7 @@ def narrow(request: HttpRequest, key: UUID) -> HttpResponse:
 @login_required
 def withdraw(request: HttpRequest, key: UUID) -> HttpResponse:
     """Take it out of reuse, and say why."""
-    artifact, form = _found(request, key).artifact, WithdrawForm(request.POST)
+    artifact, form = found_of(request, key).artifact, WithdrawForm(request.POST)
     return _curated(
         request, artifact, form, lambda actor, values: services.withdraw(actor=actor, artifact=artifact, **values)
     )
@@ -123,7 +125,7 @@ def withdraw(request: HttpRequest, key: UUID) -> HttpResponse:
 @login_required
 def supersede(request: HttpRequest, key: UUID) -> HttpResponse:
     """Name a better one."""
-    artifact, form = _found(request, key).artifact, SupersedeForm(request.POST)
+    artifact, form = found_of(request, key).artifact, SupersedeForm(request.POST)
 
     def write(actor: User, values: dict[str, Any]) -> None:
         by = Artifact.objects.visible_to(request.user).filter(pk=values["by"]).first()
@@ -218,14 +220,15 @@ def _box(artifact: Artifact) -> Box:
     return Box(key=str(artifact.pk), kind=artifact.get_kind_display(), label=artifact.name, url=url)
 
 
-def _found(request: HttpRequest, key: UUID) -> ArtifactDetail:
+def found_of(request: HttpRequest, key: UUID) -> ArtifactDetail:
+    """The artifact, or 404 whether it is not there or not to be seen."""
     found = artifacts.detail(key, request.user)
     if found is None:
         raise Http404
     return found
 
 
-def _figure(found: ArtifactDetail) -> Any:
+def use_figure(found: ArtifactDetail) -> Any:
     """The falling curve, as soon as there are two uses to draw a line between."""
     if len(found.per_use) < 2:
         return None

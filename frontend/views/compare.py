@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from frontend import study_charts
@@ -21,6 +21,7 @@ GROUPS = {
     comparison.SETTINGS: _("Settings"),
     comparison.ENVIRONMENT: _("Environment"),
 }
+OVERLAY_TITLE = _("Each run from the moment its stage began; nothing bridges a gap. The energies stand in the table.")
 
 
 @require_safe
@@ -31,7 +32,7 @@ def compare(request: HttpRequest) -> HttpResponse:
     except ValueError as error:
         return render(request, "runs/compare.html", {"problem": str(error)}, status=400)
     everything = bool(request.GET.get("all"))
-    names, power = _names(found.runs), comparison.power(found)
+    names = names_of(found.runs)
     context: dict[str, Any] = {
         "found": found,
         "rows": found.rows if everything else found.differing,
@@ -39,9 +40,16 @@ def compare(request: HttpRequest) -> HttpResponse:
         "everything": everything,
         "groups": GROUPS,
         "names": list(zip(names, found.runs, strict=True)),
-        "charts": [_chart(place, kind, _lines(each, found, names)) for place, (kind, each) in enumerate(power.items())],
+        "charts": charts_of(found, names),
+        "overlay_title": OVERLAY_TITLE,
     }
     return render(request, "runs/compare.html", context)
+
+
+def charts_of(found: comparison.Comparison, names: list[str]) -> list[tuple[str, str, str, Any]]:
+    """The power of each stage that several runs have a trace of."""
+    power = comparison.power(found)
+    return [_chart(place, kind, _lines(each, found, names)) for place, (kind, each) in enumerate(power.items())]
 
 
 def _chart(place: int, kind: str, lines: list[StageLine]) -> tuple[str, str, str, Any]:
@@ -49,7 +57,7 @@ def _chart(place: int, kind: str, lines: list[StageLine]) -> tuple[str, str, str
     return kind, f"power-{place}", f"figure-power-{place}", study_charts.as_json(overlay_chart(lines))
 
 
-def _names(runs: tuple[RunDetail, ...]) -> list[str]:
+def names_of(runs: tuple[RunDetail, ...]) -> list[str]:
     """Pipeline and student, with a number where several are called the same."""
     plain = [
         f"{PIPELINE_NAMES.get(d.run.pipeline, d.run.pipeline)} {d.run.student_size or d.run.student}" for d in runs

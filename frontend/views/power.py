@@ -5,12 +5,15 @@ from uuid import UUID
 
 from django import forms
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from frontend import power
 from registry.selectors import runs, traces
+from registry.selectors.runs import RunDetail
 
 DEFAULT_WIDTH_PX = 900
+TITLE = _("Power of each device while the stages ran. CPU and RAM are means since the sample before.")
 POINTS_PER_PX = 2
 FARTHEST_S = 1e9  # 30 years: no run is longer, and dates end somewhere
 
@@ -43,10 +46,15 @@ def chart(request: HttpRequest, key: UUID) -> HttpResponse:
     form = StretchForm(request.GET)
     if not form.is_valid():
         return JsonResponse({"errors": form.errors}, status=400)
+    return HttpResponse(figure_of(found, form), content_type="application/json")
+
+
+def figure_of(found: RunDetail, form: StretchForm) -> str:
+    """The figure of that stretch as JSON text. Raises `Http404` where the run has no trace."""
     asked = form.cleaned_data
     width_px = asked["width"] or DEFAULT_WIDTH_PX
     points = min(traces.POINTS, POINTS_PER_PX * width_px)
     read = traces.of_run(found, start_s=asked["from"], end_s=asked["to"], points=points)
     if read is None:
         raise Http404
-    return HttpResponse(power.chart(read, width_px=width_px), content_type="application/json")
+    return power.chart(read, width_px=width_px)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from frontend import study_charts
@@ -32,6 +32,17 @@ from registry.tables import neutral
 ON_AXES = ("cost", "cost_sd", "quality", "on_frontier", "dominated_by", "probability", "verdict", "cost_excess")
 MOST_BARS = 24
 COUNTS = (1, 2, 5, 10, 30, 100, 1000)  # students, in the table of the amortisation
+TITLES_OF_CHARTS = {
+    "frontier": _(
+        "Quality against cost: the line is the frontier, pale points are dominated, ringed ones are not decided"
+    ),
+    "stages": _("Energy by stage, under the chosen scope"),
+    "floor": _(
+        "What an ideal run of the same work would have needed on the same device, and what was burnt above it; stages "
+        "without a floor stand in the table alone"
+    ),
+    "amortisation": _("Energy per student when N students share the teacher's work; a star marks N*"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +73,7 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         return studies_large.detail(request, study)
     figures = studies.figures(study, request.user)
     form = form_of(request, study, figures)
-    context = {"study": study, "form": form} | _view(request, study, figures, form)
+    context = {"study": study, "form": form} | view_of(request, study, figures, form)
     fragment = bool(getattr(request, "htmx", None)) and not request.htmx.boosted  # type: ignore[attr-defined]
     template = "studies/_view.html" if fragment else "studies/detail.html"
     response = render(request, template, context, status=200 if form.is_valid() else 400)
@@ -147,7 +158,7 @@ def form_of(request: HttpRequest, study: Study, figures: list[RunFigures]) -> An
     return AnalysisForm(given, hardware=hardware, factors=factors.of_study(study), suite=study.suite)
 
 
-def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: AnalysisForm) -> dict[str, Any]:
+def view_of(request: HttpRequest, study: Study, figures: list[RunFigures], form: AnalysisForm) -> dict[str, Any]:
     """What the fragment shows; of a form with errors, nothing but those."""
     if not form.is_valid():
         return {"view": None}
@@ -185,11 +196,7 @@ def _view(request: HttpRequest, study: Study, figures: list[RunFigures], form: A
         "unit_name": dict(UNITS)[asked["assumed"].functional_unit],
         "apart": studies.distinctions(view),
         "unit": energy_unit([placement.point.energy_j for placement in view.placements])[0],
-        "frontier_title": _(
-            "Quality against cost: the line is the frontier, pale points are dominated, ringed ones are not decided"
-        ),
-        "stages_title": _("Energy by stage, under the chosen scope"),
-        "amortisation_title": _("Energy per student when N students share the teacher's work; a star marks N*"),
+        "titles": TITLES_OF_CHARTS,
         "query": request.GET.urlencode(),
         "shown_hardware": {placement.point.hardware for placement in view.placements},
     }

@@ -1,12 +1,13 @@
 """The page of a study with very many runs: at most 2,000 points, and it says what they leave out."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.translation import get_language
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 
 from frontend import study_charts
 from frontend.charts import energy_unit, frontier_chart
@@ -16,21 +17,32 @@ from registry.models import Factor, Study
 from registry.selectors import large, studies
 
 LISTED = 200
+TITLE = _("Quality against energy: the line is the frontier, pale points are dominated")
 
 
 def detail(request: HttpRequest, study: Study) -> HttpResponse:
     """The frontier and the cheapest of its points; the fragment alone for htmx."""
-    classes, factors = large.hardware(study), Factor.objects.none()
-    form = ViewForm({"scope": FULL, "n": 1} | request.GET.dict(), hardware=classes, factors=factors)
+    form = form_of(request, study)
     fragment = bool(getattr(request, "htmx", None)) and not request.htmx.boosted  # type: ignore[attr-defined]
     context: dict[str, Any] = {"study": study, "form": form}
     if form.is_valid():
-        asked = {name: form.assumptions[name] for name in ("scope", "n", "hardware", "simulated")}
+        asked = asked_of(form)
         context["text"] = large.kept(study, f"page {get_language()}", asked, lambda: _fragment(request, study, asked))
     template = "studies/_large.html" if fragment else "studies/large.html"
     response = render(request, template, context, status=200 if form.is_valid() else 400)
     response["Vary"] = "HX-Request"
     return response
+
+
+def form_of(request: HttpRequest, study: Study) -> ViewForm:
+    """The few controls that such a study has."""
+    classes, factors = large.hardware(study), Factor.objects.none()
+    return ViewForm({"scope": FULL, "n": 1} | request.GET.dict(), hardware=classes, factors=factors)
+
+
+def asked_of(form: ViewForm) -> dict[str, Any]:
+    """What of the controls the frontier depends on."""
+    return {name: form.assumptions[name] for name in ("scope", "n", "hardware", "simulated")}
 
 
 def _fragment(request: HttpRequest, study: Study, asked: dict[str, Any]) -> str:
@@ -43,13 +55,17 @@ def _fragment(request: HttpRequest, study: Study, asked: dict[str, Any]) -> str:
         "rows": ordered[:LISTED],
         "unlisted": max(len(ordered) - LISTED, 0),
         "unit": energy_unit([placement.point.energy_j for placement in view.placements])[0],
-        "figure": study_charts.as_json(_bare(view)) if view.placements else None,
-        "title": _("Quality against energy: the line is the frontier, pale points are dominated"),
+        "figure": figure_of(view),
+        "title": TITLE,
+        "query": urlencode({name: value for name, value in asked.items() if value is not None}),
     }
     return render_to_string("studies/_large_view.html", context)
 
 
-def _bare(view: studies.StudyFrontier) -> Any:
+def figure_of(view: studies.StudyFrontier) -> Any:
     """The chart without names beside the points: there are too many."""
+    if not view.placements:
+        return None
     figure = frontier_chart(view.placements)
-    return figure.for_each_trace(lambda trace: trace.update(mode="markers", text=None), {"mode": "markers+text"})
+    bare = figure.for_each_trace(lambda trace: trace.update(mode="markers", text=None), {"mode": "markers+text"})
+    return study_charts.as_json(bare)

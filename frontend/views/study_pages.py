@@ -56,36 +56,38 @@ class WishForm(forms.Form):
 def settings(request: HttpRequest, slug: str) -> HttpResponse:
     """Cost and quality against every setting that varies, and each workload beside their mean."""
     study = study_of(request, slug)
-    form, seen = _seen(request, study)
+    form, seen = seen_of(request, study)
     context: dict[str, Any] = {"study": study, "form": form, "view": seen}
     if seen is not None:
-        unit, scale = cost_unit(seen.seen)
-        title = TITLES[seen.seen.axes.cost]
-        found = sensitivity.of_settings(seen)
-        names, rows = sensitivity.of_workloads(seen)
-        figures = [
-            study_charts.as_json(sensitivity_chart(one, cost_title=title, unit=unit, scale=scale)) for one in found
-        ]
-        context |= {
-            "asked": form.assumptions,
-            "found": [
-                (f"setting-{place}", f"figure-setting-{place}", one, figures[place]) for place, one in enumerate(found)
-            ],
-            "workloads": names,
-            "rows": rows if len(names) > 1 else (),
-            "cost_title": title,
-            "cost_unit": unit,
-            "cost_scale": scale,
-            "quality_title": quality_title(seen.seen),
-        }
+        context |= {"asked": form.assumptions} | settings_of(seen)
     return _answer(request, "settings", context, ok=seen is not None)
+
+
+def settings_of(seen: outlook.StudyOutlook) -> dict[str, Any]:
+    """What the fragment of settings and workloads shows."""
+    unit, scale = cost_unit(seen.seen)
+    title = TITLES[seen.seen.axes.cost]
+    found = sensitivity.of_settings(seen)
+    names, rows = sensitivity.of_workloads(seen)
+    figures = [study_charts.as_json(sensitivity_chart(one, cost_title=title, unit=unit, scale=scale)) for one in found]
+    return {
+        "found": [
+            (f"setting-{place}", f"figure-setting-{place}", one, figures[place]) for place, one in enumerate(found)
+        ],
+        "workloads": names,
+        "rows": rows if len(names) > 1 else (),
+        "cost_title": title,
+        "cost_unit": unit,
+        "cost_scale": scale,
+        "quality_title": quality_title(seen.seen),
+    }
 
 
 @require_safe
 def advice(request: HttpRequest, slug: str) -> HttpResponse:
     """Which pipeline and size to choose, with the arithmetic shown."""
     study = study_of(request, slug)
-    form, seen = _seen(request, study)
+    form, seen = seen_of(request, study)
     sizes = list(dict.fromkeys(run.figures.student for run in seen.runs)) if seen else []
     given = request.GET.copy()
     given.setdefault("students", "1")
@@ -106,7 +108,7 @@ def _answer(request: HttpRequest, page: str, context: dict[str, Any], *, ok: boo
     return response
 
 
-def _seen(request: HttpRequest, study: Study) -> tuple[AnalysisForm, outlook.StudyOutlook | None]:
+def seen_of(request: HttpRequest, study: Study) -> tuple[AnalysisForm, outlook.StudyOutlook | None]:
     """The controls and the study under them; `None` where they cannot be."""
     figures = studies.figures(study, request.user)
     form = form_of(request, study, figures)

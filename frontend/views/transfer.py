@@ -3,7 +3,7 @@
 from typing import Any
 
 from django import forms
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
@@ -11,10 +11,12 @@ from django.views.decorators.http import require_safe
 from frontend import study_charts
 from frontend.charts import energy_unit, frontier_chart
 from frontend.forms import SCOPES
+from frontend.views.studies import study_of
 from registry.accounting.figures import FULL, REUSED
 from registry.accounting.transfer import LARGEST, SMALLEST, Factors
+from registry.models import Study
 from registry.selectors import studies
-from registry.selectors.transfer import Transfer, transfer
+from registry.selectors.transfer import transfer
 
 FACTORS = ("teacher", "student", "evaluation")
 
@@ -56,14 +58,11 @@ class TransferForm(forms.Form):
 @require_safe
 def page(request: HttpRequest, slug: str) -> HttpResponse:
     """Frontier and N* before and after; the fragment alone for htmx."""
-    study = studies.visible(request.user).filter(slug=slug).first()
-    if study is None:
-        raise Http404
-    form = TransferForm({**dict.fromkeys(FACTORS, 1), "scope": FULL, "n": 1} | request.GET.dict())
+    study = study_of(request, slug)
+    form = form_of(request)
     context: dict[str, Any] = {"study": study, "form": form}
     if form.is_valid():
-        found = transfer(study, studies.figures(study, request.user), form.factors, **form.asked)
-        context |= _shown(found)
+        context |= view_of(request, study, form)
     fragment = bool(getattr(request, "htmx", None)) and not request.htmx.boosted  # type: ignore[attr-defined]
     template = "studies/_transfer.html" if fragment else "studies/transfer.html"
     response = render(request, template, context, status=200 if form.is_valid() else 400)
@@ -71,8 +70,14 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
     return response
 
 
-def _shown(found: Transfer) -> dict[str, Any]:
+def form_of(request: HttpRequest) -> TransferForm:
+    """The factors of the address, 1 where it has none."""
+    return TransferForm({**dict.fromkeys(FACTORS, 1), "scope": FULL, "n": 1} | request.GET.dict())
+
+
+def view_of(request: HttpRequest, study: Study, form: TransferForm) -> dict[str, Any]:
     """What the fragment needs: the figure, and rows in the order of the new energies."""
+    found = transfer(study, studies.figures(study, request.user), form.factors, **form.asked)
     drawn = [p for p in found.after.placements if p.point.energy_j is not None and p.point.q is not None]
     energies = [energy for point in found.points for energy in (point.before_j, point.after_j)]
     return {

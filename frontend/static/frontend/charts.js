@@ -67,6 +67,22 @@
     box.on("plotly_doubleclick", () => ask(box, {}));
   };
 
+  const setStretch = (url, stretch) => {
+    for (const name of ["from", "to"]) url.searchParams.delete(name);
+    if (!(stretch.to > stretch.from)) return;
+    url.searchParams.set("from", stretch.from.toFixed(4));
+    url.searchParams.set("to", Math.max(stretch.to, stretch.from + 0.001).toFixed(4));
+  };
+
+  // The files beside a chart show what the chart shows.
+  const linkStretch = (box, stretch) => {
+    for (const link of document.querySelectorAll(`[data-stretch="${box.id}"] a`)) {
+      const url = new URL(link.href);
+      setStretch(url, stretch);
+      link.href = url;
+    }
+  };
+
   const ask = async (box, stretch) => {
     const url = new URL(box.dataset.chartUrl, window.location.href);
     const request = new AbortController();
@@ -74,10 +90,8 @@
     running.set(box, request);
     stretches.set(url.pathname, stretch);
     url.searchParams.set("width", Math.max(100, Math.round(box.clientWidth)));
-    if (stretch.to > stretch.from) {
-      url.searchParams.set("from", stretch.from.toFixed(4));
-      url.searchParams.set("to", Math.max(stretch.to, stretch.from + 0.001).toFixed(4));
-    }
+    setStretch(url, stretch);
+    linkStretch(box, stretch);
     try {
       const response = await fetch(url, { signal: request.signal });
       if (!response.ok) throw new Error(response.statusText);
