@@ -73,11 +73,16 @@ class RunForm(forms.Form):
 
     def refuse(self, problems: Mapping[str, Any]) -> None:
         """Put each refusal beside the field it names, or on top where it names none."""
-        for name, text in problems.items():
-            for known in (name, f"{name}.id", None):
-                if known is None or known in self.fields:
-                    self.add_error(known, str(text) if known else f"{name}: {text}")
-                    break
+        refuse(self, problems)
+
+
+def refuse(form: forms.Form, problems: Mapping[str, Any]) -> None:
+    """Put each refusal beside the field of the form that it names, or on top where it names none."""
+    for name, text in problems.items():
+        for known in (name, f"{name}.id", None):
+            if known is None or known in form.fields:
+                form.add_error(known, str(text) if known else f"{name}: {text}")
+                break
 
 
 class Several(forms.CharField):
@@ -147,15 +152,25 @@ def _field(name: str, hint: Any, default: Any) -> forms.Field:
         return Choices(choices=options, **common)
     if get_origin(hint) is tuple and get_args(hint)[0] is float:
         return Lists(**common)
-    if hint is int:
-        return Several(forms.IntegerField(), widget=_text(inputmode="numeric"), **common)
-    if hint is float:
-        return Several(forms.FloatField(), widget=_text(inputmode="decimal"), **common)
-    return Several(forms.CharField(max_length=200), widget=_text(**_suggestions(name)), **common)
+    return Several(one_field(hint)(), widget=text_input(name, hint), **common)
 
 
-def _text(**attributes: str) -> forms.TextInput:
-    return forms.TextInput(attrs={"autocomplete": "off", **attributes})
+def one_field(hint: Any) -> type[forms.Field]:
+    """The field that reads one value of a setting of this type."""
+    return {int: forms.IntegerField, float: forms.FloatField}.get(hint, ShortText)
+
+
+class ShortText(forms.CharField):
+    """A text as long as a spec takes it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": 200} | options)
+
+
+def text_input(name: str, hint: Any) -> forms.TextInput:
+    """What a setting is typed into: with the right keyboard, and suggestions where some are known."""
+    keyboard = {int: {"inputmode": "numeric"}, float: {"inputmode": "decimal"}}.get(hint, _suggestions(name))
+    return forms.TextInput(attrs={"autocomplete": "off", **keyboard})
 
 
 def _suggestions(name: str) -> dict[str, str]:
@@ -304,18 +319,6 @@ class ImportForm(forms.Form):
             limit = settings.MAX_IMPORT_BYTES // 2**20
             raise forms.ValidationError(_("The file is larger than %(limit)d MB; split it.") % {"limit": limit})
         return upload
-
-
-class LookupForm(PasteForm):
-    """A run spec, or a request for one artifact."""
-
-    study = forms.ModelChoiceField(
-        label=_("On behalf of the study"), queryset=Study.objects.none(), to_field_name="slug", empty_label=None
-    )
-
-    def __init__(self, *args: Any, studies: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["study"].queryset = studies  # type: ignore[attr-defined]  # a model choice
 
 
 class ReviewForm(forms.Form):

@@ -68,6 +68,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("artifacts/<uuid:key>/withdraw/", artifacts.withdraw, name="artifact_withdraw"),
     path("artifacts/<uuid:key>/supersede/", artifacts.supersede, name="artifact_supersede"),
     path("lookup/", lookup.lookup, name="lookup"),
+    path("lookup/request.json", lookup.request_json, name="lookup_request"),
     path("import/", imports.import_file, name="import"),
     path("upload/", uploads.upload, name="upload"),
     path("webhooks/", webhooks.listing, name="webhooks"),

@@ -1,110 +1,170 @@
-"""Look up: has somebody made this already?"""
+"""Before you regenerate: has somebody made this already? In words by address, or as JSON."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
-from frontend.forms import LookupForm
+from frontend.forms import refuse
+from frontend.forms_lookup import BEYOND, LookupForm, NeedForm, PresetForm, opening, written
 from frontend.views import pasted
 from frontend.views.pasted import Unreadable
 from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import fingerprint
-from registry.accounting.plan import artifact_request
+from registry.accounting.plan import DETERMINING
 from registry.accounting.presets import PRESETS
-from registry.accounting.reuse import (
-    MAKING,
-    ArtifactRequest,
-    Candidate,
-    Decision,
-    NearMiss,
-    covers,
-    decide,
-    near_misses,
-    normalised,
-)
+from registry.accounting.reuse import ArtifactRequest
 from registry.accounting.spec import RunSpec, SpecError
-from registry.accounting.stages import OUTPUT_OF_STAGE, PIPELINES, STAGES_OF_PIPELINE, TEACHER_ARTIFACTS
-from registry.models import Artifact, Project, Study, User
-from registry.services import reuse
+from registry.accounting.sweeps import value_at
+from registry.models import Artifact, Study, User
+from registry.selectors import home
+from registry.services import lookups, runs
+from registry.services.errors import Invalid
+from registry.services.lookups import Answer
 from registry.workloads import catalogue
 from registry.workloads.rows import WorkloadError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matches:
-    """What was found for one request."""
+class Match:
+    """One answer, and what to do with it. `run_address`: a form for a run that needs it, where there may be one."""
 
-    request: ArtifactRequest
-    fingerprint: str
-    exact: list[Candidate]
-    covering: list[Candidate]
-    making: list[Candidate]
-    near: tuple[NearMiss, ...]
-    elsewhere: tuple[reuse.Elsewhere, ...]
-    decision: Decision
+    answer: Answer
+    artifact: Artifact | None
+    run_address: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the request; empty while nobody knows its rows."""
+        return fingerprint(self.answer.request) if self.answer.request else ""
 
     @property
     def nothing(self) -> bool:
         """Whether nobody has anything of the kind."""
-        return not (self.exact or self.covering or self.making or self.near or self.elsewhere)
+        found = self.answer
+        listed = found.exact or found.covering or found.making or found.near or found.elsewhere
+        return found.action is not None and not listed
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def lookup(request: HttpRequest) -> HttpResponse:
-    """A form for a spec or an artifact request, filled in by `?preset=&pipeline=`, and what it found."""
+    """The form in words (`?kind=` and settings ask, `?preset=` fills it in), the one for JSON, and what was found."""
     studies = Study.objects.visible_to(request.user).order_by("name")
-    form = LookupForm(request.POST or None, request.FILES or None, studies=studies, initial=_initial(request))
-    context: dict[str, Any] = {"form": form, "presets": PRESETS, "pipelines": [p for p in PIPELINES if p != "sft"]}
+    form = LookupForm(request.POST or None, request.FILES or None, studies=studies)
+    need = _need(request)
+    preset = request.GET.get("preset", "")
+    context: dict[str, Any] = {
+        "form": form,
+        "need": need,
+        "presets": PresetForm(initial={"preset": preset}),
+        "preset": preset if preset in PRESETS else "",
+        "models": catalogue.models(),
+        "datasets": catalogue.datasets(),
+    }
     if request.method == "POST" and form.is_valid():
-        try:
-            wanted = read(form.cleaned_data["content"])
-            context["found"] = [_matches(one, form.cleaned_data["study"].project, request.user) for one in wanted]
-        except SpecError as error:
-            for name, text in error.problems.items():
-                form.add_error("text", f"{name}: {text}")
-        except (Unreadable, WorkloadError, CanonicalError, RecursionError) as error:
-            form.add_error("text", str(error))
-    return render(request, "lookup/lookup.html", context, status=400 if form.errors else 200)
+        context["found"] = _pasted(form, request)
+    elif need.is_bound and need.is_valid():
+        context |= _needed(need, request)
+    refused = form.errors or need.errors
+    return render(request, "lookup/lookup.html", context, status=400 if refused else 200)
 
 
-def read(content: str) -> list[ArtifactRequest]:
-    """The teacher artifacts that a run spec needs, or the one artifact that a request names.
+@require_safe
+@login_required
+def request_json(request: HttpRequest) -> HttpResponse:
+    """What the form in words asks for as one request, with the digest of each row: to lease it and to register it."""
+    need = _need(request)
+    found = _asked(need, request) if need.is_bound and need.is_valid() else None
+    if found is None or found.request is None:
+        raise Http404
+    document = {"study": need.cleaned_data["study"].slug, **lookups.document(found.request)}
+    headers = {"Content-Disposition": 'attachment; filename="request.json"'}
+    return JsonResponse(document, headers=headers, json_dumps_params={"indent": 1})
 
-    Raises `Unreadable`, `SpecError`, `WorkloadError`.
-    """
+
+def _need(request: HttpRequest) -> NeedForm:
+    given = {name: str(value) for name, value in request.GET.items()}
+    studies = Study.objects.visible_to(request.user).order_by("name")
+    return NeedForm(given if "kind" in given else None, start=opening(given.get("preset", "")), studies=studies)
+
+
+def _asked(need: NeedForm, request: HttpRequest) -> Answer | None:
+    """What answers the form; `None`, with the reasons beside its fields, where its names mean nothing here."""
+    values = need.cleaned_data
+    try:
+        runs.check_names(values["spec"])
+        return lookups.of_spec(values["kind"], values["spec"], values["study"].project, _user(request), **need.beyond)
+    except Invalid as error:
+        refuse(need, error.problems)
+    except WorkloadError as error:
+        refuse(need, {"dataset.train_rows": str(error)})
+    except CanonicalError as error:
+        refuse(need, {"": str(error)})
+    return None
+
+
+def _needed(need: NeedForm, request: HttpRequest) -> dict[str, Any]:
+    found = _asked(need, request)
+    if found is None:
+        return {}
+    values = need.cleaned_data
+    study, spec = values["study"], values["spec"]
+    document = {"study": study.slug, "kind": values["kind"], **need.beyond, "spec": spec.to_dict()}
+    makeable = not any(name in need.beyond for name in BEYOND)
+    return {
+        "found": [_match(found, study, request, spec if makeable else None)],
+        "document": json.dumps(document, indent=2),
+        "address": request.build_absolute_uri(reverse("api:lookup")),
+        "server": request.build_absolute_uri("/").rstrip("/"),
+        "request_address": f"{reverse('lookup_request')}?{request.GET.urlencode()}",
+    }
+
+
+def _pasted(form: LookupForm, request: HttpRequest) -> list[Match]:
+    """What answers the pasted document; none, with the reason beside the text, where it cannot be read."""
+    study = form.cleaned_data["study"]
+    try:
+        wanted = read(form.cleaned_data["content"])
+        if isinstance(wanted, ArtifactRequest):
+            return [_match(lookups.answer(wanted, study.project, _user(request)), study, request)]
+        found = lookups.of_spec(_kind_for(wanted), wanted, study.project, _user(request))
+        return [_match(found, study, request, wanted)]
+    except SpecError as error:
+        for name, text in error.problems.items():
+            form.add_error("text", f"{name}: {text}")
+    except (Unreadable, WorkloadError, CanonicalError, RecursionError) as error:
+        form.add_error("text", str(error))
+    return []
+
+
+def read(content: str) -> RunSpec | ArtifactRequest:
+    """A run's spec, or a request for one artifact. Raises `Unreadable`, `SpecError`."""
     document = pasted.read(content)
     if not isinstance(document, dict):
         raise Unreadable(_("Give one JSON object: a run's spec, or an artifact request with kind and identity."))
     spec = document.get("spec", document)
     if isinstance(spec, dict) and "pipeline" in spec:
-        return _of_spec(RunSpec.from_dict(spec))
-    return [_of_request(document)]
+        return RunSpec.from_dict(spec)
+    return _request(document)
 
 
-def _of_spec(spec: RunSpec) -> list[ArtifactRequest]:
-    identities = catalogue.identities(spec)
-    kinds = [OUTPUT_OF_STAGE[stage] for stage in STAGES_OF_PIPELINE[spec.pipeline]]
-    needed = [kind for kind in kinds if kind in TEACHER_ARTIFACTS]
-    if not needed:
+def _kind_for(spec: RunSpec) -> str:
+    kind = lookups.kind_for(spec)
+    if kind is None:
         raise Unreadable(_("A run of %(name)s needs nothing from a teacher.") % {"name": spec.pipeline})
-    found = [artifact_request(kind, spec, identities) for kind in needed]
-    if None in found:
-        raise Unreadable(
-            _("Nobody has read the rows of %(name)s yet, so nobody can say what holds them.")
-            % {"name": spec.dataset.id}
-        )
-    return [request for request in found if request is not None]
+    return kind
 
 
-def _of_request(document: dict[str, Any]) -> ArtifactRequest:
-    unknown = document.keys() - {"kind", "identity", "capture", "row_digests"}
+def _request(document: dict[str, Any]) -> ArtifactRequest:
+    unknown = document.keys() - {"kind", "identity", "capture", "row_digests", "study"}
     shapes = {"kind": str, "identity": dict, "capture": dict, "row_digests": list}
     bad = [name for name, shape in shapes.items() if name in document and not isinstance(document[name], shape)]
     if unknown or bad or document.get("kind") not in Artifact.Kind.values or "identity" not in document:
@@ -123,27 +183,19 @@ def _of_request(document: dict[str, Any]) -> ArtifactRequest:
     )
 
 
-def _matches(wanted: ArtifactRequest, project: Project, user: Any) -> Matches:
-    found = reuse.find(wanted, project, user if isinstance(user, User) else None)
-    candidates = found.candidates
-    serving = [candidate for candidate in candidates if not covers(candidate.request, wanted)]
-    same = normalised(wanted)
-    ready = [candidate for candidate in serving if candidate.status != MAKING]
-    exact = [candidate for candidate in ready if normalised(candidate.request) == same]
-    return Matches(
-        request=wanted,
-        fingerprint=fingerprint(wanted),
-        exact=exact,
-        covering=[candidate for candidate in ready if candidate not in exact],
-        making=[candidate for candidate in serving if candidate.status == MAKING],
-        near=near_misses(wanted, candidates),
-        elsewhere=found.elsewhere,
-        decision=decide(wanted, candidates),
-    )
+def _match(found: Answer, study: Study, request: HttpRequest, spec: RunSpec | None = None) -> Match:
+    artifact = Artifact.objects.filter(pk=found.artifact_id).first() if found.artifact_id else None
+    may_run = spec is not None and home.writable_projects(request.user).filter(pk=study.project_id).exists()
+    return Match(answer=found, artifact=artifact, run_address=_run_address(spec, study, found.kind) if may_run else "")
 
 
-def _initial(request: HttpRequest) -> dict[str, Any]:
-    preset, pipeline = request.GET.get("preset"), request.GET.get("pipeline", "kd")
-    if preset not in PRESETS or pipeline not in PIPELINES:
-        return {}
-    return {"text": json.dumps(PRESETS[preset](pipeline).to_dict(), indent=2)}
+def _run_address(spec: RunSpec | None, study: Study, kind: str) -> str:
+    """The form for a run, filled in with what the artifact is determined by."""
+    if spec is None:
+        return ""
+    settings = {name: written(value_at(spec, name)) for name in DETERMINING.get(kind, ())}
+    return f"{reverse('run_new')}?{urlencode({'pipeline': spec.pipeline, 'study': study.slug, **settings})}"
+
+
+def _user(request: HttpRequest) -> User | None:
+    return request.user if isinstance(request.user, User) else None

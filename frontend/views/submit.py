@@ -34,12 +34,17 @@ MOST_GRIDS = 20
 @require_safe
 @login_required
 def new(request: HttpRequest) -> HttpResponse:
-    """The form: the paper's values, a preset's (`?preset=`), or those of a run to repeat (`?from=`)."""
+    """The form: the paper's values, a preset's (`?preset=`), or those of a run to repeat (`?from=`).
+
+    Settings under their own names (`?teacher.id=`) go over these.
+    """
     pipeline = request.GET.get("pipeline", SFT)
     preset = request.GET.get("preset")
     presets = PresetForm(initial={"preset": preset, "pipeline": pipeline})
     first, *others = SWEEPS[preset]() if preset in SWEEPS else [_start(request, pipeline).to_dict()]
-    initial = flattened(first) | {"study": request.GET.get("study")}
+    start = flattened(first)
+    said = {name: value for name, value in request.GET.items() if name in start}
+    initial = start | said | {"study": request.GET.get("study")}
     return _form_page(request, RunForm(initial=initial, studies=_studies(request)), presets, others)
 
 

@@ -1,16 +1,27 @@
 """RunSpec → planned stages, each with the artifact it would make."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from registry.accounting.reuse import ArtifactRequest
-from registry.accounting.spec import RunSpec
+from registry.accounting.spec import DatasetSpec, DecodingSpec, RunSpec
 from registry.accounting.stages import INPUTS_OF_STAGE, OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
 
 # What the workers run the teacher with, and what they do with a row that is longer than max_length.
 ENGINE = "transformers"
 OVERLONG_ROWS = "drop"
+
+_TEACHER_SETTINGS = (
+    *(f"teacher.{name}" for name in ("id", "revision", "precision")),
+    *(f"dataset.{one.name}" for one in fields(DatasetSpec)),
+)
+# The settings of a run's spec that determine a teacher artifact, by its kind: those of the dataset through the digests
+# of the rows they select, max_length as it is.
+DETERMINING: Mapping[str, tuple[str, ...]] = {
+    "logit_cache": (*_TEACHER_SETTINGS, *(f"distillation.{name}" for name in ("k", "temperatures", "encoding"))),
+    "synthetic_dataset": (*_TEACHER_SETTINGS, *(f"decoding.{one.name}" for one in fields(DecodingSpec))),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +69,18 @@ def artifact_request(kind: str | None, spec: RunSpec, identities: Identities) ->
     the same one. Raises `KeyError` for a kind no stage makes.
     """
     return None if kind is None else _REQUESTS[kind](spec, identities)
+
+
+def asked_beyond(
+    request: ArtifactRequest,
+    *,
+    every_temperature: bool = False,
+    engine: str = ENGINE,
+    overlong_rows: str = OVERLONG_ROWS,
+) -> ArtifactRequest:
+    """A teacher artifact's request with what no spec says: that each temperature be held, and who made it and how."""
+    identity = {**request.identity, "engine": engine, "overlong_rows": overlong_rows}
+    return replace(request, identity=identity, needed={} if every_temperature else request.needed)
 
 
 def _prepared_dataset(spec: RunSpec, identities: Identities) -> ArtifactRequest:

@@ -151,6 +151,15 @@ def configuration(spec: RunSpec, *, average_workloads: bool) -> str:
 
 def planned(spec: RunSpec, study: Study, user: User | None) -> tuple[PlannedStage, ...]:
     """The stages of a spec whose names all mean something here. Raises `Invalid` by field."""
+    check_names(spec)
+    try:
+        return planning.plan(spec, reuse.identities(spec, study.project, user))
+    except WorkloadError as error:
+        raise Invalid({"dataset": str(error)}) from error
+
+
+def check_names(spec: RunSpec) -> None:
+    """Refuse models, datasets and benchmarks that nobody offers. Raises `Invalid` by field."""
     checks: dict[str, Callable[[], Any]] = {
         "teacher.id": lambda: catalogue.model(spec.teacher.id, spec.teacher.revision),
         "student.id": lambda: catalogue.student_digest(spec.student),
@@ -165,10 +174,6 @@ def planned(spec: RunSpec, study: Study, user: User | None) -> tuple[PlannedStag
             problems[field] = str(error)
     if problems:
         raise Invalid(problems)
-    try:
-        return planning.plan(spec, reuse.identities(spec, study.project, user))
-    except WorkloadError as error:
-        raise Invalid({"dataset": str(error)}) from error
 
 
 def _stage_plan(stage: PlannedStage, spec: RunSpec, study: Study, user: User | None) -> StagePlan:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.accounting import reuse
+from registry.accounting import plan, reuse
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.plan import Identities, artifact_request
 from registry.accounting.presets import paper
@@ -103,6 +103,11 @@ def with_value(spec, name, value):
 
 def test_every_setting_of_a_spec_is_tried():
     assert set(leaves()) == set(OTHER)
+
+
+@pytest.mark.parametrize("kind", plan.DETERMINING)
+def test_the_settings_that_forms_ask_for_are_those_and_the_choice_of_rows(kind):
+    assert set(plan.DETERMINING[kind]) == DETERMINING[kind] | DATASET
 
 
 @pytest.mark.parametrize("kind", KINDS)

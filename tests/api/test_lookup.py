@@ -2,8 +2,10 @@
 
 import pytest
 
+from registry.accounting.plan import artifact_request
 from registry.models import Artifact, Membership
 from registry.services import artifacts, rowsets, studies
+from registry.workloads import catalogue
 from tests.api.test_artifacts import registration
 from tests.conftest import make_spec
 
@@ -82,6 +84,30 @@ def test_the_rows_of_a_hub_dataset_are_not_guessed(api, project):
     answer = api.post("artifacts/lookup/", {"spec": spec.to_dict()}).json()
     assert answer["decision"]["action"] is None
     assert "read by a worker" in answer["decision"]["reason"]
+
+
+def test_the_rows_of_a_hub_dataset_are_known_once_a_worker_has_prepared_them(api, project):
+    spec = make_spec(dataset={"id": "allenai/tulu-3-sft-mixture"})
+    prepared = artifact_request("prepared_dataset", spec, catalogue.identities(spec))
+    row = artifacts.register(
+        actor=None, project=project, request=prepared, name="rows", production_energy_j=1.0, licence="ODC-By-1.0"
+    )
+    Artifact.objects.filter(pk=row.pk).update(storage_key="there", rows=rowsets.of(["a", "b"]))
+    answer = api.post("artifacts/lookup/", {"spec": spec.to_dict()}).json()
+    assert answer["decision"]["action"] == "make"
+
+
+def test_every_temperature_may_be_asked_for_and_another_engine(api, study):
+    spec = make_spec(dataset={"id": "tour-facts", "train_rows": 40, "validation_rows": 8, "evaluation_rows": 16})
+    run = api.post("runs/", {"study": study.slug, **spec.to_dict()}).json()
+    more = run["spec"] | {"distillation": {"temperatures": [1, 8]}}
+    assert api.post("artifacts/lookup/", {"spec": more}).json()["decision"]["action"] == "wait"
+    for beyond, field in (({"every_temperature": True}, "temperatures"), ({"engine": "vllm"}, "engine")):
+        answer = api.post("artifacts/lookup/", {"spec": more} | beyond).json()
+        assert answer["decision"]["action"] == "make"
+        assert list(answer["near"][0]["differences"]) == [field]
+    refused = api.post("artifacts/lookup/", {"spec": more, "kind": "prepared_dataset", "engine": "vllm"})
+    assert "leave it out" in refused.json()["error"]["fields"]["engine"][0]
 
 
 def test_a_pipeline_without_a_teacher_artifact_needs_a_kind(api, project):

@@ -239,8 +239,14 @@ def test_an_artifact_is_looked_up_from_a_preset(open_page, study, owner):
     )
     page = open_page(user=owner)
     page.goto(reverse("lookup"))
-    page.get_by_role("link", name="tour × KD").click()
-    page.get_by_role("button", name="Look up").click()
+    page.get_by_label("Preset", exact=True).select_option("tour")
+    page.get_by_role("button", name="Fill in").click()
+    page.get_by_label("Kind of artifact").select_option("synthetic_dataset")
+    assert page.get_by_label("Top-p").is_visible()
+    page.get_by_label("Kind of artifact").select_option("logit_cache")
+    assert not page.get_by_label("Top-p").is_visible()
+    page.get_by_role("button", name="Look up", exact=True).click()
+    assert "decoding" not in page.url
     assert "the cache" in page.locator(".match").inner_text()
     assert "Exactly this" in page.locator(".match").inner_text()
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from frontend.views.uploads import EXAMPLE
 from registry.accounting.plan import artifact_request
-from registry.accounting.presets import paper, tour
+from registry.accounting.presets import tour
 from registry.models import Membership, Run, Stage
 from registry.selectors import studies as selectors
 from registry.services import artifacts, licences, studies
@@ -41,20 +41,20 @@ def changed(**distillation):
 def test_what_is_asked_for_is_found_exactly(client, member, study, cache):
     client.force_login(member)
     (match,) = look_up(client, study, tour(20, "kd").to_dict()).context["found"]
-    assert [candidate.artifact_id for candidate in match.exact] == [str(cache.pk)]
+    assert [candidate.artifact_id for candidate in match.answer.exact] == [str(cache.pk)]
     assert match.fingerprint == cache.fingerprint
 
 
 def test_less_than_what_is_held_is_covered(client, member, study, cache):
     client.force_login(member)
     (match,) = look_up(client, study, changed(k=10)).context["found"]
-    assert [candidate.artifact_id for candidate in match.covering] == [str(cache.pk)]
+    assert [candidate.artifact_id for candidate in match.answer.covering] == [str(cache.pk)]
 
 
 def test_more_than_what_is_held_is_a_near_miss_with_what_it_would_save(client, member, study, cache):
     client.force_login(member)
     (match,) = look_up(client, study, changed(k=4000)).context["found"]
-    assert [(miss.artifact_id, miss.would_save_j) for miss in match.near] == [(str(cache.pk), 9000.0)]
+    assert [(miss.artifact_id, miss.would_save_j) for miss in match.answer.near] == [(str(cache.pk), 9000.0)]
 
 
 def test_a_request_for_one_artifact_is_answered_too(client, member, study, cache):
@@ -66,7 +66,7 @@ def test_a_request_for_one_artifact_is_answered_too(client, member, study, cache
         "row_digests": cache.row_digests,
     }
     (match,) = look_up(client, study, document).context["found"]
-    assert [candidate.artifact_id for candidate in match.exact] == [str(cache.pk)]
+    assert [candidate.artifact_id for candidate in match.answer.exact] == [str(cache.pk)]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,6 @@ def test_a_request_for_one_artifact_is_answered_too(client, member, study, cache
         ('{"kind": "logit_cache", "identity": {"a": 1e999}}', "1e999 is beyond every number"),
         ('{"pipeline": "kd"}', "this field is required"),
         (tour(20, "sft").to_dict(), "needs nothing from a teacher"),
-        (paper("1B", "kd").to_dict(), "Nobody has read the rows"),
     ],
 )
 def test_what_cannot_be_looked_up_is_said(client, member, study, document, sentence):
@@ -216,7 +215,7 @@ def test_the_page_gives_the_same_decision_as_rest(client, member, study, token_f
         content_type="application/json",
         **token_for(member),
     ).json()
-    decision = page.context["found"][0].decision
+    decision = page.context["found"][0].answer
     assert rest["decision"]["reason"] == decision.reason
     assert (decision.action, rest["decision"]["action"]) == ("cut", "cut")
     assert decision.reason in page.content.decode()

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from registry.accounting.reuse import CUT, MAKE, USE, WAIT
-from registry.api.fields import Object, Payload, Text
+from registry.api.fields import Flag, Object, Payload, Text
 from registry.api.serializers.artifacts import ArtifactSerializer
 from registry.services.artifacts import SHARED_KINDS
 
@@ -18,6 +18,18 @@ class SpecLookup(Payload):
         [(kind.value, kind.label) for kind in SHARED_KINDS],
         required=False,
         help_text="Left out: the teacher artifact of the spec's pipeline.",
+    )
+    every_temperature = Flag(
+        required=False,
+        help_text="Of a logit cache: it must hold each of distillation.temperatures, not only the run's own.",
+    )
+    engine = Text(
+        required=False,
+        max_length=200,
+        help_text="What runs the teacher; transformers, as workers do, if left out.",
+    )
+    overlong_rows = Text(
+        required=False, max_length=200, help_text="What became of rows that are too long; drop if left out."
     )
     project = Text(required=False, help_text="Slug of the project that asks.")
     study = Text(required=False, help_text="Slug of a study; its project asks.")

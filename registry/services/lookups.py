@@ -1,0 +1,84 @@
+"""Looking before making: what answers a request, as the page and the REST layer both say it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry.accounting import reuse as deciding
+from registry.accounting.plan import artifact_request, asked_beyond
+from registry.accounting.reuse import MAKING, ArtifactRequest, Candidate, NearMiss, Offer, covers
+from registry.accounting.spec import RunSpec
+from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, TEACHER_ARTIFACTS
+from registry.models import Project, User
+from registry.services import reuse
+
+UNKNOWN_ROWS = "The rows of {} are read by a worker; before that, nobody can say what holds them."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What was found for one request. `action` is `None`, and so is `request`, while nobody knows its rows."""
+
+    kind: str
+    action: str | None  # use | cut | wait | make
+    reason: str
+    request: ArtifactRequest | None = None
+    artifact_id: str | None = None
+    offer: Offer | None = None
+    exact: tuple[Candidate, ...] = ()
+    covering: tuple[Candidate, ...] = ()
+    making: tuple[Candidate, ...] = ()
+    near: tuple[NearMiss, ...] = ()
+    elsewhere: tuple[reuse.Elsewhere, ...] = ()
+
+
+def kind_for(spec: RunSpec) -> str | None:
+    """The teacher artifact that a run of this spec needs, if any."""
+    outputs = [OUTPUT_OF_STAGE[stage] for stage in STAGES_OF_PIPELINE[spec.pipeline]]
+    return next((output for output in outputs if output in TEACHER_ARTIFACTS), None)
+
+
+def of_spec(kind: str, spec: RunSpec, project: Project, user: User | None, **beyond: Any) -> Answer:
+    """Look for the artifact of `kind` that a run of `spec` needs; `beyond` is what `plan.asked_beyond` takes.
+
+    Raises `WorkloadError` for a model, dataset or split that is not there.
+    """
+    wanted = artifact_request(kind, spec, reuse.identities(spec, project, user))
+    if wanted is None:
+        return Answer(kind=kind, action=None, reason=UNKNOWN_ROWS.format(spec.dataset.id))
+    return answer(asked_beyond(wanted, **beyond) if kind in TEACHER_ARTIFACTS else wanted, project, user)
+
+
+def answer(request: ArtifactRequest, project: Project, user: User | None) -> Answer:
+    """Look for what answers `request`; `user=None` looks at the project alone. Raises `CanonicalError`."""
+    wanted = deciding.normalised(request)  # once for all comparisons
+    found = reuse.find(wanted, project, user)
+    serving = [candidate for candidate in found.candidates if not covers(candidate.request, wanted)]
+    ready = [candidate for candidate in serving if candidate.status != MAKING]
+    exact = tuple(candidate for candidate in ready if deciding.normalised(candidate.request) == wanted)
+    named = {candidate.artifact_id for candidate in exact}
+    decision = deciding.decide(wanted, found.candidates)
+    return Answer(
+        kind=wanted.kind,
+        action=decision.action,
+        reason=decision.reason,
+        request=wanted,
+        artifact_id=decision.artifact_id,
+        offer=decision.offer,
+        exact=exact,
+        covering=tuple(candidate for candidate in ready if candidate.artifact_id not in named),
+        making=tuple(candidate for candidate in serving if candidate.status == MAKING),
+        near=deciding.near_misses(wanted, found.candidates),
+        elsewhere=found.elsewhere,
+    )
+
+
+def document(request: ArtifactRequest) -> Mapping[str, Any]:
+    """The request as the REST layer takes it to look up, to lease and to register."""
+    normal = deciding.normalised(request)
+    return {
+        "kind": normal.kind,
+        "identity": dict(normal.identity),
+        "capture": dict(normal.capture),
+        "row_digests": list(normal.row_digests),
+    }
