@@ -56,7 +56,8 @@ def _database(url: str) -> dict[str, object]:
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"application_name": "stagemeter"},
+        # Only what asks for it is prepared (see registry/services/bulk.py), never a query by how often it comes.
+        "OPTIONS": {"application_name": "stagemeter", "prepare_threshold": 2**31},
     }
 
 

@@ -1,8 +1,8 @@
 """One thing, or a list of them: every item gets a result of its own, and a bad one spoils nothing but itself.
 
-A list is booked a thousand items at a time, each thousand in a transaction of its own, so that what was answered is on
-disk and a long list holds no lock for long. With `?atomic=1` there is one transaction, and all are booked or none. The
-same holds for a list sent under an `Idempotency-Key`, whose answer is kept with the work itself.
+A list is booked a thousand items at a time (whole runs: a hundred), each part in a transaction of its own, so that
+what was answered is on disk and a long list holds no lock for long. With `?atomic=1` there is one transaction, and all
+are booked or none. So it is with a list sent under an `Idempotency-Key`, whose answer is kept with the work itself.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ from registry.api.serializers.batches import CREATED, REFUSED, SAME
 from registry.services import summaries
 from registry.services.ledger import Booked
 
-AT_ONCE = 1000
+AT_ONCE = 1000  # items in one transaction, by weight
 TRIES = 3
 
 
@@ -48,6 +48,7 @@ class Batch:
     book: Callable[[dict[str, Any]], Booked[Any]]
     book_all: Callable[[list[dict[str, Any] | Exception]], list[Result]]
     show: Callable[[Any], Any]
+    weight: int = 1  # an item counts as that many, where it brings several rows
 
 
 def take(request: Request, batch: Batch) -> Response:
@@ -68,7 +69,7 @@ def _many(batch: Batch, items: Sequence[Any] | Items, *, atomic: bool) -> Respon
     # Under an Idempotency-Key there is a transaction already; sums are then rebuilt once, at the end, in one order.
     together = atomic or connection.in_atomic_block
     with transaction.atomic() if atomic else nullcontext(), summaries.once() if together else nullcontext():
-        answers = list(_numbered(_book(batch, chunk) for chunk in _chunks(items)))
+        answers = list(_numbered(_book(batch, chunk) for chunk in _chunks(items, max(AT_ONCE // batch.weight, 1))))
         if atomic:
             _refuse_all(len(items), [(status, row) for status, row in answers if row["status"] == REFUSED])
     return Response({"results": [row for _, row in answers]})
@@ -82,9 +83,9 @@ def _refuse_all(total: int, bad: list[tuple[int, dict[str, Any]]]) -> None:
         raise Refused(message, 409 if clashes else 400, [row for _, row in bad])
 
 
-def _chunks(items: Iterable[Any]) -> Iterator[list[dict[str, Any] | Exception]]:
+def _chunks(items: Iterable[Any], at_once: int) -> Iterator[list[dict[str, Any] | Exception]]:
     rest = iter(items)
-    while chunk := list(islice(rest, AT_ONCE)):
+    while chunk := list(islice(rest, at_once)):
         yield [_object_or_error(item) for item in chunk]
 
 

@@ -7,31 +7,52 @@ a thousand rows of sixty columns. A row whose unique column is taken is left out
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from django.db import connection, models
+from psycopg import Cursor
 
 from registry.models.base import new_key
 
 
-def insert(model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, once_by: str) -> set[Any]:
+def insert(
+    model: type[models.Model], rows: Sequence[Mapping[str, Any]], *, once_by: str = "", by: str = ""
+) -> set[Any]:
     """Insert `rows`, JSON types by column, each with a value for every column. Return the `once_by` of those written.
 
-    `once_by` is a unique column; rows are inserted in its order, so that two lists of the same rows that come at once
-    wait for each other and do not deadlock. Raises `DataError` and `IntegrityError` as any insert does.
+    `once_by` is a unique column; a row whose value is taken is left out. With `by` instead, a row that clashes with
+    any unique constraint is left out, and primary keys are returned. Rows are inserted in that column's order, so that
+    two lists of the same rows that come at once wait for each other and do not deadlock.
+    Raises `DataError` and `IntegrityError` as any insert does.
     """
     if not rows:
         return set()
+    text = json.dumps(rows, ensure_ascii=False, default=str)
+    return {row[0] for row in run(_insert(model, once_by, by), [text])}
+
+
+@cache
+def _insert(model: type[models.Model], once_by: str, by: str) -> str:
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(str(field.column)) for field in model._meta.concrete_fields)
-    table, once = quote(model._meta.db_table), quote(once_by)
-    statement = (
+    columns = ", ".join(quote(str(field.column)) for field in model._meta.concrete_fields if not field.generated)
+    table, clash = quote(model._meta.db_table), f"({quote(once_by)})" if once_by else ""
+    returned = quote(once_by or str(model._meta.pk.column))
+    return (
         f"INSERT INTO {table} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{table}, %s::json) "  # noqa: S608 (names from the model alone)
-        f"ORDER BY {once} ON CONFLICT ({once}) DO NOTHING RETURNING {once}"
+        f"ORDER BY {quote(once_by or by)} ON CONFLICT {clash} DO NOTHING RETURNING {returned}"
     )
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [json.dumps(rows, ensure_ascii=False, default=str)])
-        return {row[0] for row in cursor.fetchall()}
+
+
+def run(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows of a statement that PostgreSQL prepares once per connection, as its plan never depends on sizes.
+
+    Raises Django's database errors.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
+        cursor.execute(statement, parameters, prepare=True)
+        return cursor.fetchall()
 
 
 def stamps(count: int) -> Iterable[dict[str, str]]:

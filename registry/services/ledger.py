@@ -11,14 +11,14 @@ from django.db import DataError, models, transaction
 from django.utils import timezone
 
 from registry.accounting.plausibility import impossible
-from registry.models import Artifact, Attempt, EvaluationScore, Project, Run, Stage, User
+from registry.models import Artifact, Attempt, Project, Run, Stage, User
 from registry.services import audit, bulk, reviews, summaries
 from registry.services.errors import Conflict, Invalid, ServiceError
 from stagemeter.records import StageRecord, total_energy
 
 # Fields of the record that are columns under another name or a relation.
 _RELATIONS = ("run_id", "attempt_id", "parent_id")
-Row = TypeVar("Row", Stage, EvaluationScore)
+Row = TypeVar("Row")
 _COLUMNS = tuple(f.name for f in fields(StageRecord) if f.name not in _RELATIONS)
 # Column → largest text or number that it holds.
 _LONGEST = {
@@ -146,7 +146,7 @@ def _follow_up(written: list[tuple[Entry, dict[str, Any]]], actor: User | None) 
     reviews.check([(row["id"], entry.record) for entry, row in written])
     for artifact in {entry.artifact.pk: entry.artifact for entry, _ in written if entry.artifact}.values():
         summaries.refresh_production(artifact)
-    summaries.changed(*{row["run_id"] for _, row in written if row["run_id"]})
+    summaries.booked([row for _, row in written])
 
 
 def body_digest(body: dict[str, Any]) -> str:

@@ -113,7 +113,7 @@ def _follow_up(written: list[tuple[Run, dict[str, Any]]], actor: User | None) ->
     """What every new score brings along: a line in the audit log, and Q rebuilt."""
     subjects = {row["id"]: (run.project, row["id"], {"benchmark": row["benchmark"]}) for run, row in written}
     audit.record_all(actor=actor, action="score recorded", of=EvaluationScore, subjects=list(subjects.values()))
-    summaries.refresh_quality(*{run.pk for run, _ in written})
+    summaries.scored([row for _, row in written])
 
 
 # The columns' own limits; a text of more characters, or a larger count, would be the database's error.

@@ -4,17 +4,20 @@ Idempotent: the same document again changes nothing; a longer one (a stage more)
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import DataError, IntegrityError, transaction
 from django.db.models import Max, Min
+from django.utils import timezone
 
 from registry.accounting.stages import TEACHER_REFERENCE
 from registry.models import Artifact, ArtifactUse, Membership, Origin, Run, Study, User
-from registry.services import accounts, artifacts, audit, ledger, scores, summaries
+from registry.services import accounts, artifacts, audit, bulk, ledger, scores, summaries
 from registry.services.errors import Conflict, Invalid, Missing, ServiceError
 from registry.services.ledger import Entry, Outcome, body_digest
 from registry.services.scores import Score
@@ -48,6 +51,21 @@ class UploadResult:
     scores: list[tuple[str, bool]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """A run document as it was read: every item has its type, and nothing was looked up."""
+
+    study: str
+    run: Mapping[str, Any]
+    records: list[StageRecord]
+    scores: list[Score]
+    artifacts: list[Mapping[str, Any]]
+
+
+# What became of a document: its rows, or what it was refused with.
+Uploaded = UploadResult | ServiceError
+
+
 def upload_run(
     *, actor: User | None, document: Any, origin: str = Origin.UPLOAD, within: uuid.UUID | None = None
 ) -> UploadResult:
@@ -56,31 +74,188 @@ def upload_run(
     Raises `Invalid` with dotted fields (`stages.0.ended_at`), `Missing` for a study that is not there, `Conflict`
     where another body stands under the same ids, `NotAllowed`.
     """
-    _check_shape(document)
-    _check_run(document["run"])
-    records = _each(document, "stages", lambda item: _record(item, document["run"]["external_id"]))
-    values = _each(document, "scores", Score.from_dict)
+    (found,) = upload_runs(actor=actor, documents=[document], origin=origin, within=within)
+    if isinstance(found, ServiceError):
+        raise found
+    return found
+
+
+def upload_runs(
+    *, actor: User | None, documents: Sequence[Any], origin: str = Origin.UPLOAD, within: uuid.UUID | None = None
+) -> list[Uploaded]:
+    """Book many run documents, in order: what became of each. A bad one spoils only itself.
+
+    New runs that follow each other are booked together, in a handful of statements however many there are. What is
+    here already, brings artifacts, is a teacher's reference or clashes with something takes its turn by itself.
+    """
+    read = [_read(document) for document in documents]
+    found: dict[int, Uploaded] = {place: one for place, one in enumerate(read) if isinstance(one, ServiceError)}
     with transaction.atomic(), summaries.once():
-        study = _study(document["study"], actor, within)
-        accounts.require_role(actor, study.project, Membership.Role.SUBMITTER)
-        run, created = _run(study, document["run"], records, actor, origin)
-        _each(document, "artifacts", lambda item: _artifact(item, run, actor))
-        entries = [Entry(record=record, project=study.project, run=run) for record in records]
-        stages = _booked("stages", ledger.record_stages(entries, origin=origin, actor=actor))
-        found = scores.record_scores([(run, score) for score in values], origin=origin, actor=actor)
-        booked = _booked("scores", [outcome for _, outcome in found])
-        if not created:
-            _update(run)
-        if run.pipeline == TEACHER_REFERENCE:
-            _attach_waiting(study)
-            summaries.refresh_quality(run.pk)
-        summaries.changed(run.pk)
-        if created:
-            audit.record(actor=actor, project=study.project, action="run uploaded", subject=run)
+        desk = _Desk(actor, origin, within)
+        good = [(place, one) for place, one in enumerate(read) if isinstance(one, _Document)]
+        for plain, group in groupby(good, key=lambda item: _is_plain(item[1])):
+            waiting = list(group)
+            if plain:
+                found |= _book_together(waiting, desk)
+            found |= {place: _book_alone(one, desk) for place, one in waiting if place not in found}
+    return [found[place] for place in range(len(read))]
+
+
+class _Desk:
+    """Who brings the documents, and what was looked up for them: asked once, however many there are."""
+
+    def __init__(self, actor: User | None, origin: str, within: uuid.UUID | None) -> None:
+        self.actor, self.origin, self.within = actor, origin, within
+        self._studies: dict[str, Study | ServiceError] = {}
+
+    def study(self, slug: str) -> Study:
+        """The study that the actor may upload to. Raises `Missing` and `NotAllowed`."""
+        if slug not in self._studies:
+            self._studies[slug] = self._find(slug)
+        found = self._studies[slug]
+        if isinstance(found, ServiceError):
+            raise found
+        return found
+
+    def _find(self, slug: str) -> Study | ServiceError:
+        try:
+            study = _study(slug, self.actor, self.within)
+            accounts.require_role(self.actor, study.project, Membership.Role.SUBMITTER)
+        except ServiceError as error:
+            return error
+        return study
+
+
+class _Stood(Exception):
+    """Some of the documents brought something that is here already, or cannot be kept."""
+
+    def __init__(self, places: set[int]) -> None:
+        self.places = places
+
+
+def _read(document: Any) -> _Document | ServiceError:
+    try:
+        _check_shape(document)
+        _check_run(document["run"])
+        name = document["run"]["external_id"]
+        return _Document(
+            study=document["study"],
+            run=document["run"],
+            records=_each(document, "stages", lambda item: _record(item, name)),
+            scores=_each(document, "scores", Score.from_dict),
+            artifacts=document.get("artifacts", []),
+        )
+    except ServiceError as error:
+        return error
+
+
+def _is_plain(document: _Document) -> bool:
+    """Whether nothing else depends on the run, nor it on anything but its reference."""
+    return not document.artifacts and document.run["pipeline"] != TEACHER_REFERENCE
+
+
+def _book_together(documents: Sequence[tuple[int, _Document]], desk: _Desk) -> dict[int, Uploaded]:
+    """Book those that are new in every part; the others are left out. By place."""
+    waiting = dict(documents)
+    while waiting:
+        try:
+            with transaction.atomic():
+                return _book_new(waiting, desk)
+        except _Stood as stood:
+            for place in stood.places:
+                del waiting[place]
+        except (DataError, IntegrityError):  # one of them, and the database does not say which
+            return {}
+    return {}
+
+
+def _book_new(waiting: Mapping[int, _Document], desk: _Desk) -> dict[int, Uploaded]:
+    """Book runs that nobody has seen, all of them. Raises `_Stood` with those that cannot be booked so."""
+    runs, stood = _new_runs(waiting, desk)
+    if stood:
+        raise _Stood(stood)
+    with summaries.made(list(runs.values())):
+        entries = [
+            (place, Entry(record=record, project=runs[place].project, run=runs[place]))
+            for place, one in waiting.items()
+            for record in one.records
+        ]
+        outcomes = ledger.record_stages([entry for _, entry in entries], origin=desk.origin, actor=desk.actor)
+        stood = {place for (place, _), outcome in zip(entries, outcomes, strict=True) if outcome is not True}
+        values = [(place, runs[place], score) for place, one in waiting.items() for score in one.scores]
+        found = scores.record_scores([value[1:] for value in values], origin=desk.origin, actor=desk.actor)
+        stood |= {place for (place, *_), (_, outcome) in zip(values, found, strict=True) if outcome is not True}
+        if stood:
+            raise _Stood(stood)
+    audit.record_all(
+        actor=desk.actor,
+        action="run uploaded",
+        of=Run,
+        subjects=[(run.project, str(run.pk), {}) for run in runs.values()],
+    )
+    results = {place: UploadResult(run=run, created=True, stages=[], scores=[]) for place, run in runs.items()}
+    for place, entry in entries:
+        results[place].stages.append((entry.record.record_id, True))
+    for (place, *_), (score_id, _) in zip(values, found, strict=True):
+        results[place].scores.append((score_id, True))
+    return dict(results)
+
+
+def _new_runs(waiting: Mapping[int, _Document], desk: _Desk) -> tuple[dict[int, Run], set[int]]:
+    """Runs written for the documents, and the places of those whose run is here already or may not be."""
+    runs: dict[int, Run] = {}
+    references: dict[tuple[Any, ...], Run | None] = {}
+    for place, one in waiting.items():
+        try:
+            study = desk.study(one.study)
+        except ServiceError:
+            continue
+        run = _unsaved(study, one, desk)
+        key = study.pk, run.teacher, run.workload
+        if key not in references:
+            references[key] = _reference(run)
+        run.reference = references[key]
+        runs[place] = run
+    columns = [field for field in Run._meta.concrete_fields if not field.generated]
+    rows = [{str(field.column): getattr(run, field.attname) for field in columns} for run in runs.values()]
+    written = bulk.insert(Run, rows, by="external_id")
+    for run in runs.values():
+        run._state.adding = False  # whoever saves it again updates a row
+    return runs, {place for place in waiting if place not in runs or runs[place].pk not in written}
+
+
+def _book_alone(document: _Document, desk: _Desk) -> Uploaded:
+    try:
+        with transaction.atomic():
+            return _book(document, desk)
+    except ServiceError as error:
+        return error
+
+
+def _book(document: _Document, desk: _Desk) -> UploadResult:
+    """Book a document whose run may be here already. Raises what it is refused with."""
+    actor, origin = desk.actor, desk.origin
+    study = desk.study(document.study)
+    run, created = _run(study, document, desk)
+    for place, item in enumerate(document.artifacts):
+        with _at(f"artifacts.{place}"):
+            _artifact(item, run, actor)
+    entries = [Entry(record=record, project=study.project, run=run) for record in document.records]
+    stages = _booked("stages", ledger.record_stages(entries, origin=origin, actor=actor))
+    found = scores.record_scores([(run, score) for score in document.scores], origin=origin, actor=actor)
+    booked = _booked("scores", [outcome for _, outcome in found])
+    if not created:
+        _update(run)
+    if run.pipeline == TEACHER_REFERENCE:
+        _attach_waiting(study)
+        summaries.refresh_quality(run.pk)
+    summaries.changed(run.pk)
+    if created:
+        audit.record(actor=actor, project=study.project, action="run uploaded", subject=run)
     return UploadResult(
         run=run,
         created=created,
-        stages=[(record.record_id, new) for record, new in zip(records, stages, strict=True)],
+        stages=[(record.record_id, new) for record, new in zip(document.records, stages, strict=True)],
         scores=[(score_id, new) for (score_id, _), new in zip(found, booked, strict=True)],
     )
 
@@ -133,41 +308,49 @@ def _study(slug: str, actor: User | None, within: uuid.UUID | None) -> Study:
     return study
 
 
-def _run(
-    study: Study,
-    values: Mapping[str, Any],
-    records: Sequence[StageRecord],
-    actor: User | None,
-    origin: str,
-) -> tuple[Run, bool]:
-    facts = {name: values.get(name, "") for name in _TEXTS} | {"seed": values.get("seed", 0)}
+def _facts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What says which run it is."""
+    return {name: values.get(name, "") for name in _TEXTS} | {"seed": values.get("seed", 0)}
+
+
+def _unsaved(study: Study, document: _Document, desk: _Desk) -> Run:
+    """The run as the document describes it, without its reference."""
+    values, records = document.run, document.records
+    facts = _facts(values)
+    configuration = values.get("configuration") or body_digest(
+        {name: facts[name] for name in ("pipeline", "student", "student_size", "teacher")}
+    )
+    return Run(
+        project=study.project,
+        study=study,
+        origin=desk.origin,
+        status=Run.Status.FINISHED,
+        environment=dict(values.get("environment", {})),
+        configuration=configuration,
+        submitted_by=desk.actor,
+        simulated=any(record.simulated for record in records),
+        started_at=min((record.started_at for record in records), default=None),
+        finished_at=max((record.ended_at for record in records), default=None),
+        created_at=timezone.now(),
+        **facts,
+    )
+
+
+def _run(study: Study, document: _Document, desk: _Desk) -> tuple[Run, bool]:
+    """The document's run, and whether it was written just now."""
+    values, facts = document.run, _facts(document.run)
     existing = Run.objects.filter(project=study.project, external_id=facts["external_id"]).first()
     if existing is not None:
         _same_run(existing, study, facts | {name: values[name] for name in _OPTIONAL if name in values})
         existing.study, existing.project = study, study.project
         return existing, False
-    configuration = values.get("configuration") or body_digest(
-        {name: facts[name] for name in ("pipeline", "student", "student_size", "teacher")}
-    )
-    run = Run(
-        project=study.project,
-        study=study,
-        origin=origin,
-        status=Run.Status.FINISHED,
-        environment=dict(values.get("environment", {})),
-        configuration=configuration,
-        submitted_by=actor,
-        simulated=any(record.simulated for record in records),
-        started_at=min((record.started_at for record in records), default=None),
-        finished_at=max((record.ended_at for record in records), default=None),
-        **facts,
-    )
+    run = _unsaved(study, document, desk)
     run.reference = _reference(run)
     try:
         with transaction.atomic():
             run.save(force_insert=True)
     except IntegrityError:  # somebody else sent it at the same moment
-        return _run(study, values, records, actor, origin)
+        return _run(study, document, desk)
     return run, True
 
 
@@ -216,11 +399,17 @@ def _each(document: Mapping[str, Any], key: str, take: Any) -> list[Any]:
     """Take every item of a list; the field names of a refusal are led by where it stands."""
     taken = []
     for index, item in enumerate(document.get(key, [])):
-        try:
+        with _at(f"{key}.{index}"):
             taken.append(take(item))
-        except (Invalid, RecordError) as error:
-            raise Invalid({f"{key}.{index}.{name}": text for name, text in error.problems.items()}) from error
     return taken
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (Invalid, RecordError) as error:
+        raise Invalid({f"{place}.{name}": text for name, text in error.problems.items()}) from error
 
 
 def _record(item: Mapping[str, Any], external_id: str) -> StageRecord:

@@ -1,10 +1,11 @@
 """A whole run in one document."""
 
 import copy
+import json
 
 import pytest
 
-from registry.models import Artifact, EvaluationScore, Run, Stage
+from registry.models import Artifact, AuditEvent, EvaluationScore, Run, Stage
 from tests import scenes
 from tests.api.conftest import wire
 from tests.api.test_artifacts import registration
@@ -135,5 +136,77 @@ def test_a_token_for_one_project_uses_no_artifact_of_another(member, study, call
 def test_a_whole_run_takes_as_many_statements_however_much_it_brings(api, study, django_assert_max_num_queries):
     body = document(study)
     body["stages"] = [stage(f"s{number}") for number in range(40)]
-    with django_assert_max_num_queries(27):
+    with django_assert_max_num_queries(18):
         assert api.post("runs/upload/", body).status_code == 201
+
+
+def named(study, name, **run):
+    body = document(study)
+    body["run"] = body["run"] | {"external_id": name} | run
+    body["stages"] = [stage(f"{name}-data", "preprocess"), stage(f"{name}-training")]
+    return body
+
+
+def results(response):
+    assert response.status_code == 200, response.content
+    return [(item["index"], item["external_id"], item["status"]) for item in response.json()["results"]]
+
+
+def test_a_list_of_runs_gets_a_result_for_each_and_a_bad_one_spoils_only_itself(api, study, reference):
+    known = named(study, "known")
+    api.post("runs/upload/", known)
+    clashing = named(study, "clashing")
+    clashing["stages"][0] = stage("known-data", "preprocess", cpu_energy_j=1)
+    body = [
+        named(study, "a"),
+        known,
+        {"run": {"external_id": "bad"}},
+        5,
+        clashing,
+        named(study, "b"),
+        named(study, "a"),
+    ]
+    answer = api.post("runs/upload/", body)
+    states = ["created", "same", "refused", "refused", "refused", "created", "same"]
+    assert results(answer) == list(
+        zip(range(7), ["a", "known", "bad", None, "clashing", "b", "a"], states, strict=True)
+    )
+    assert "study" in answer.json()["results"][2]["error"]["fields"]
+    assert answer.json()["results"][4]["error"]["code"] == "conflict"
+    assert set(Run.objects.filter(origin="upload").values_list("external_id", flat=True)) == {"known", "a", "b"}
+    assert Stage.objects.filter(run__external_id="b").count() == 2
+
+
+def test_runs_of_a_list_have_the_sums_and_marks_that_each_alone_would_have(api, study, reference):
+    from registry.services import summaries
+
+    doubtful = named(study, "doubtful")
+    doubtful["stages"][1]["duration_s"] = 1.0
+    lines = [
+        named(study, "plain"),
+        doubtful,
+        named(study, "teacher", pipeline="teacher_reference"),
+        named(study, "after"),
+    ]
+    raw = b"\n".join(json.dumps(line).encode() for line in lines)
+    answer = api.post("runs/upload/", raw, content_type="application/x-ndjson")
+    assert [state for *_, state in results(answer)] == ["created"] * 4
+    for run in Run.objects.filter(origin="upload"):
+        kept = {name: getattr(run.summary, name) for name in summaries.rebuilt(run)}
+        assert kept == summaries.rebuilt(run)
+    assert Run.objects.get(external_id="plain").summary.quality is not None
+    assert "doubtful" in str(Run.objects.get(external_id="doubtful").summary.missing)
+    assert AuditEvent.objects.filter(action="run uploaded").count() == 4
+
+
+def test_an_atomic_list_of_runs_is_booked_whole_or_not_at_all(api, study):
+    bad = named(study, "b") | {"scores": [{"benchmark": "x", "value": "high"}]}
+    assert api.post("runs/upload/?atomic=1", [named(study, "a"), bad]).status_code == 400
+    assert not Run.objects.exists()
+    assert not Stage.objects.exists()
+
+
+def test_a_list_of_runs_takes_as_many_statements_however_long_it_is(api, study, django_assert_max_num_queries):
+    with django_assert_max_num_queries(20):
+        assert api.post("runs/upload/", [named(study, f"r{number}") for number in range(30)]).status_code == 200
+    assert Run.objects.count() == 30

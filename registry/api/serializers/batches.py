@@ -27,6 +27,18 @@ class ScoreResult(ItemResult):
     score_id = serializers.CharField(allow_null=True)
 
 
+class RunResult(ItemResult):
+    """What became of one run of a list."""
+
+    external_id = serializers.CharField(allow_null=True)
+
+
+class RunResults(serializers.Serializer[Any]):
+    """One result per run, in order. The good ones are booked, the bad ones named."""
+
+    results = RunResult(many=True)
+
+
 class StageRecordResults(serializers.Serializer[Any]):
     """One result per record, in order. The good ones are booked, the bad ones named."""
 

@@ -5,18 +5,20 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample, PolymorphicProxySerializer, extend_schema
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from registry.accounting.spec import RunSpec
-from registry.api import access, run_rows
+from registry.api import access, batches, run_rows
+from registry.api.bulk import ListParser, NDJSONParser
 from registry.api.endpoint import Endpoint
 from registry.api.filters import RunFilter
 from registry.api.idempotency import once
 from registry.api.refusals import TooLarge
 from registry.api.serializers.artifacts import ArtifactSerializer
-from registry.api.serializers.batches import CREATED, SAME
+from registry.api.serializers.batches import CREATED, SAME, RunResults
 from registry.api.serializers.runs import (
     RunDetailSerializer,
     RunPlanSerializer,
@@ -27,9 +29,11 @@ from registry.api.serializers.runs import (
 from registry.api.serializers.specs import RunSubmission
 from registry.api.serializers.uploads import ArtifactDeclarations, RunDocument
 from registry.api.views.artifacts import SPEC
+from registry.api.views.stages import ATOMIC
 from registry.models import Artifact, Run, Study
 from registry.services import runs, uploads
-from registry.services.errors import Invalid
+from registry.services.errors import Invalid, ServiceError
+from registry.services.ledger import Booked
 from registry.services.runs import RunPlan, StagePlan
 
 DOCUMENT: dict[str, Any] = {
@@ -118,33 +122,61 @@ class PlanView(Endpoint):
 
 
 class UploadView(Endpoint):
-    """A run measured elsewhere."""
+    """Runs measured elsewhere."""
 
     queryset = Run.objects.none()
     pagination_class = None
     filter_backends = []
     scopes = {"POST": ("upload",)}
+    parser_classes = [ListParser, NDJSONParser]
 
     @extend_schema(
         operation_id="upload_run",
-        request=RunDocument,
-        responses={201: UploadAnswer, 200: UploadAnswer},
+        parameters=[ATOMIC],
+        request=PolymorphicProxySerializer(
+            component_name="RunDocuments",
+            serializers=[RunDocument, RunDocument(many=True)],
+            resource_type_field_name=None,
+            many=False,
+        ),
+        responses={
+            201: UploadAnswer,
+            200: PolymorphicProxySerializer(
+                component_name="RunsUploaded",
+                serializers=[UploadAnswer, RunResults],
+                resource_type_field_name=None,
+                many=False,
+            ),
+        },
         examples=[OpenApiExample("A run on a cluster", value=DOCUMENT, request_only=True)],
     )
     @once
     def post(self, request: Request) -> Response:
-        """Book a whole run: 201 when it is new; 200 when it was here, with whatever the document adds to it.
+        """Book a whole run, or a list of them.
 
-        All of it is booked, or nothing. Sending the same document again changes nothing.
+        One: 201 when it is new; 200 when it was here, with whatever the document adds to it. All of it is booked, or
+        nothing; sending the same document again changes nothing. A list: 200 with one result per run, "created" where
+        it brought anything new; with `?atomic=1` all are booked or none.
         """
         # No serializer reads it: the service checks the same fields, and a form costs more than all the booking.
-        document = request.data
-        if isinstance(document, dict):
+        actor, within = access.actor(request), access.bound_project(request)
+
+        def book(document: dict[str, Any]) -> Booked[uploads.UploadResult]:
             _check_document(request, document)
-        result = uploads.upload_run(
-            actor=access.actor(request), document=document, within=access.bound_project(request)
-        )
-        return Response(_uploaded(result), status=201 if result.created else 200)
+            result = uploads.upload_run(actor=actor, document=document, within=within)
+            return Booked(result, created=result.created)
+
+        def book_all(items: list[dict[str, Any] | Exception]) -> list[batches.Result]:
+            checked = [_checked(request, item) for item in items]
+            documents = [one for one in checked if isinstance(one, dict)]
+            found = iter(uploads.upload_runs(actor=actor, documents=documents, within=within))
+            return [
+                batches.Result(_name(item), _outcome(next(found)) if isinstance(one, dict) else one)
+                for item, one in zip(items, checked, strict=True)
+            ]
+
+        form = batches.Batch(id_field="external_id", book=book, book_all=book_all, show=_uploaded, weight=10)
+        return batches.take(request, form)
 
 
 class RunView(Endpoint):
@@ -255,6 +287,30 @@ def _check_document(request: Request, document: dict[str, Any]) -> None:
     for place, item in enumerate(document["artifacts"]):
         if "use" in item and not access.visible(request, Artifact).filter(pk__in=_keys(item["use"])).exists():
             raise Invalid({f"artifacts.{place}.use": f"{item['use']!r} is no artifact this token can see"})
+
+
+def _checked(request: Request, item: dict[str, Any] | Exception) -> dict[str, Any] | Exception:
+    """The document, or what it is refused with before it is read."""
+    if isinstance(item, Exception):
+        return item
+    try:
+        _check_document(request, item)
+    except (ServiceError, APIException) as error:
+        return error
+    return item
+
+
+def _outcome(found: uploads.Uploaded) -> bool | Exception:
+    if isinstance(found, ServiceError):
+        return found
+    return found.created or any(new for _, new in (*found.stages, *found.scores))
+
+
+def _name(item: dict[str, Any] | Exception) -> str | None:
+    """The run's own name, as far as the document could be read."""
+    run = item.get("run") if isinstance(item, dict) else None
+    name = run.get("external_id") if isinstance(run, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _keys(text: str) -> list[UUID]:
