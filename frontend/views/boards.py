@@ -15,7 +15,7 @@ from frontend import stated
 from frontend.templatetags.figures import words
 from frontend.views import artifacts, compare, power, studies, studies_large, study_pages, transfer
 from registry.models import Project, Study
-from registry.selectors import comparison, large, runs
+from registry.selectors import comparison, large, outlook, runs
 from registry.selectors import studies as study_selectors
 
 
@@ -51,6 +51,11 @@ def of_study(request: HttpRequest, slug: str) -> Board:
     view = studies.view_of(request, study, figures, form)
     if view["view"] is None:
         raise Refused(form.errors)
+    return of_view(request, study, form, view)
+
+
+def of_view(request: HttpRequest, study: Study, form: forms.Form, view: Mapping[str, Any]) -> Board:
+    """The charts of a study's page whose view was computed already."""
     charts = {name: (figure, str(view["titles"][name])) for name, figure in view["charts"].items()}
     simulated = view["view"].simulated
     return _board(
@@ -85,10 +90,16 @@ def of_settings(request: HttpRequest, slug: str) -> Board:
     form, seen = study_pages.seen_of(request, study)
     if seen is None:
         raise Refused(form.errors)
-    shown = study_pages.settings_of(seen)
+    return of_found(request, study, form, seen, study_pages.settings_of(seen))
+
+
+def of_found(
+    request: HttpRequest, study: Study, form: forms.Form, seen: outlook.StudyOutlook, shown: Mapping[str, Any]
+) -> Board:
+    """The charts of settings that were looked for already."""
     charts = {name: (figure, str(shown["quality_title"])) for name, _id, _one, figure in shown["found"]}
     simulated = any(run.figures.simulated for run in seen.runs)
-    address = reverse("study_settings", args=[slug])
+    address = reverse("study_settings", args=[study.slug])
     return _board(
         request, charts, title=study.name, address=address, project=study.project, form=form, simulated=simulated
     )

@@ -264,3 +264,21 @@ def test_an_upload_is_looked_at_first_and_then_booked(open_page, owner, project)
     page.get_by_role("button", name="Book").click()
     assert "Booked" in page.locator("#outcome").inner_text()
     assert Run.objects.get().external_id == "olmo-1b-kd-s0"
+
+
+def test_a_report_opens_without_a_network_and_a_frame_on_another_page(open_page, scene, client, live_server, tmp_path):
+    slug, file = scene["study"].slug, tmp_path / "report.html"
+    file.write_bytes(client.get(reverse("study_report", args=[slug])).content)
+    frame = f"{live_server.url}{reverse('study_embed', args=[slug, 'frontier'])}"
+    page = open_page(width=390)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.context.set_offline(True)
+    page.goto(file.as_uri())
+    assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0) && document.images.length") >= 3
+    assert asked == [file.as_uri()] and page.evaluate("document.documentElement.scrollWidth") == 390
+    page.context.set_offline(False)
+    page.route("**/elsewhere", lambda route: route.fulfill(body=f'<iframe src="{frame}">', content_type="text/html"))
+    page.goto("/elsewhere")
+    assert page.frame_locator("iframe").locator("img").evaluate("(image) => image.naturalWidth") > 0
+    assert page.context.cookies() == [] and page.complaints == []
