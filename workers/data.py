@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from registry.workloads.rows import Row, WorkloadError, row_digest
+from registry.workloads.rows import Row, Turn, WorkloadError, row_digest
 
 # Tokens in one forward pass without gradients: the fp32 logits of so many positions fit beside a small model.
 TOKENS_PER_PASS = 2048
@@ -15,16 +15,19 @@ TOKENS_PER_PASS = 2048
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of prompt and answer; what follows the first `prompt_length` ids is label, the end mark included."""
+    """Token ids of a conversation. `spans` are where each answer of the assistant starts and, end mark included, ends.
+
+    They are the labels: no token of a system or a user is one.
+    """
 
     ids: tuple[int, ...]
-    prompt_length: int
+    spans: tuple[tuple[int, int], ...]
     digest: str
 
     @property
     def labels(self) -> int:
         """How many positions are trained on."""
-        return len(self.ids) - self.prompt_length
+        return sum(end - start for start, end in self.spans)
 
 
 class Chat:
@@ -35,9 +38,38 @@ class Chat:
         self.end: int = tokenizer.eos_token_id
         self._check()
 
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """Ids up to where the answer starts."""
-        return self._ids(self._render(prompt))
+    def prompt_ids(self, prompt: str, before: Sequence[Turn] = ()) -> list[int]:
+        """Ids up to where the answer to the last question starts."""
+        return self._conversation(prompt, before)[0]
+
+    def prompt_of(self, row: Row) -> list[int]:
+        """Ids of a row up to where its answer starts."""
+        return self.prompt_ids(row.prompt, row.before)
+
+    def _conversation(self, prompt: str, before: Sequence[Turn]) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids up to the answer to `prompt`, and where each earlier answer stands in them.
+
+        Each answer is put into ids by itself, as it is when it is the last one, so that an answer has the same ids
+        wherever it stands. Raises `WorkloadError` where the template writes an earlier answer in another way.
+        """
+        turns = [{"role": turn.role, "content": turn.content} for turn in before]
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        read = ""
+        for place, turn in enumerate([*turns, None]):
+            if turn is not None and turn["role"] != "assistant":
+                continue
+            asked = turns[:place] if turn is not None else [*turns, {"role": "user", "content": prompt}]
+            text = self._render(asked)
+            if not text.startswith(read):
+                raise WorkloadError("the chat template changes an answer once another question follows it")
+            ids += self._ids(text[len(read) :])
+            if turn is not None:
+                answer = self.answer_ids(turn["content"])
+                spans.append((len(ids), len(ids) + len(answer)))
+                ids += answer
+                read = text + turn["content"] + str(self.tokenizer.eos_token)
+        return ids, spans
 
     def answer_ids(self, answer: str, *, finished: bool = True) -> list[int]:
         """Ids of an answer, closed by the end mark unless it was cut short."""
@@ -48,13 +80,14 @@ class Chat:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def example(self, row: Row) -> Example:
-        """A row as the model sees it: one user turn, one answer."""
-        prompt = self.prompt_ids(row.prompt)
-        return Example((*prompt, *self.answer_ids(row.answer)), len(prompt), row_digest(row))
+        """A row as the model sees it. Every answer in it is label, those before the last one too."""
+        prompt, spans = self._conversation(row.prompt, row.before)
+        answer = self.answer_ids(row.answer)
+        last = (len(prompt), len(prompt) + len(answer))
+        return Example((*prompt, *answer), (*spans, last), row_digest(row))
 
-    def _render(self, prompt: str) -> str:
-        turn = [{"role": "user", "content": prompt}]
-        return str(self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+    def _render(self, turns: Sequence[dict[str, str]]) -> str:
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -63,7 +96,7 @@ class Chat:
         """Refuse a template under which a prompt is no prefix of prompt and answer: its labels would be wrong."""
         turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
         whole = str(self.tokenizer.apply_chat_template(turns, tokenize=False))
-        if not whole.startswith(self._render("question") + "answer"):
+        if not whole.startswith(self._render(turns[:1]) + "answer"):
             raise WorkloadError("the chat template does not put the answer right behind the prompt it renders")
 
 
@@ -108,9 +141,9 @@ def collate(examples: Sequence[Example], device: torch.device, pad: int = 0, wid
     targets: list[int] = []
     for place, example in enumerate(examples):
         ids[place, : len(example.ids)] = torch.tensor(example.ids)
-        start, end = example.prompt_length, len(example.ids)
-        select.extend(place * width + position - 1 for position in range(start, end))
-        targets.extend(example.ids[start:end])
+        for start, end in example.spans:
+            select.extend(place * width + position - 1 for position in range(start, end))
+            targets.extend(example.ids[start:end])
     real = sum(len(example.ids) for example in examples)
     return Batch(
         ids.to(device),

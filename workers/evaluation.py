@@ -79,7 +79,7 @@ def choice(language_model: Any, chat: Chat, rows: Sequence[Row], report: Report)
     """
     options = [row.candidates() or borrowed_candidates(row, rows) for row in rows]
     questions = [
-        Question.of(place, chat.prompt_ids(row.prompt), [chat.answer_ids(option) for option in options[place]])
+        Question.of(place, chat.prompt_of(row), [chat.answer_ids(option) for option in options[place]])
         for place, row in enumerate(rows)
     ]
     hits = [False] * len(rows)
@@ -108,7 +108,7 @@ def exact_match(language_model: Any, chat: Chat, rows: Sequence[Row], decoding: 
     """
     openings = [row.opening() for row in rows]
     prompts = [
-        Prompt(str(place), (*chat.prompt_ids(row.prompt), *chat.answer_ids(openings[place], finished=False)))
+        Prompt(str(place), (*chat.prompt_of(row), *chat.answer_ids(openings[place], finished=False)))
         for place, row in enumerate(rows)
     ]
     completed = all(row.choices for row in rows)

@@ -32,10 +32,13 @@ class Prepared:
         """The token ids of one split, in the order of its rows."""
         tensors = load_file(self.folder / f"{part}.safetensors")
         digests = self.manifest()["digests"][part]
-        pieces = np.split(tensors["ids"], tensors["offsets"][1:-1]) if digests else []
+        if not digests:
+            return []
+        pieces = np.split(tensors["ids"], tensors["offsets"][1:-1])
+        spans = np.split(tensors["spans"], tensors["span_offsets"][1:-1])
         return [
-            Example(tuple(piece.tolist()), int(length), digest)
-            for piece, length, digest in zip(pieces, tensors["prompt_lengths"], digests, strict=True)
+            Example(tuple(piece.tolist()), tuple((start, end) for start, end in places.tolist()), digest)
+            for piece, places, digest in zip(pieces, spans, digests, strict=True)
         ]
 
     def manifest(self) -> dict[str, Any]:
@@ -69,7 +72,8 @@ def _write_examples(path: Path, examples: Sequence[Example]) -> None:
     tensors: dict[str, np.ndarray[Any, Any]] = {
         "ids": np.array([token for example in examples for token in example.ids], dtype=np.int32),
         "offsets": np.cumsum([0, *(len(example.ids) for example in examples)], dtype=np.int64),
-        "prompt_lengths": np.array([example.prompt_length for example in examples], dtype=np.int32),
+        "spans": np.array([span for example in examples for span in example.spans], dtype=np.int32).reshape(-1, 2),
+        "span_offsets": np.cumsum([0, *(len(example.spans) for example in examples)], dtype=np.int64),
     }
     with whole_file(path) as temporary:
         save_file(tensors, temporary)

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from registry.workloads.rows import Row, WorkloadError
+from registry.workloads.rows import Row, Turn, WorkloadError
 from workers.data import Chat, Example
 from workers.storage import read_json, whole_file, write_json
 
@@ -22,15 +22,20 @@ class Answer:
     text: str
     ids: tuple[int, ...]
     finished: bool
+    before: tuple[Turn, ...] = ()  # the prompt
 
     def to_line(self) -> str:
         """One JSON line."""
-        return json.dumps({**self.__dict__, "ids": list(self.ids)}, ensure_ascii=False) + "\n"
+        data = asdict(self)
+        if not self.before:
+            del data["before"]
+        return json.dumps(data, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Answer":
         """Read what `to_line` wrote."""
-        return cls(**{**data, "ids": tuple(data["ids"])})
+        before = tuple(Turn(**turn) for turn in data.get("before", ()))
+        return cls(**{**data, "ids": tuple(data["ids"]), "before": before})
 
 
 def resume(stream: Path) -> dict[str, Answer]:
@@ -70,22 +75,24 @@ def truncate(answer: Answer, max_new_tokens: int, chat: Chat) -> Answer:
     if len(answer.ids) + answer.finished <= max_new_tokens:
         return answer
     ids = answer.ids[:max_new_tokens]
-    return Answer(answer.prompt_digest, answer.prompt, chat.text(ids), ids, finished=False)
+    return replace(answer, text=chat.text(ids), ids=ids, finished=False)
 
 
 def examples(answers: Sequence[Answer], chat: Chat, max_length: int, *, same_tokens: bool) -> list[Example]:
     """Training examples: the prompt as the student renders it, the answer by ids where both share a tokenizer.
 
+    The teacher's answer alone is label: what an assistant says before it is the dataset's.
     An answer cut short is trained without an end mark. Empty and over-long ones are left out.
     """
     made = []
     for answer in answers:
-        prompt = chat.prompt_ids(answer.prompt)
+        prompt = chat.prompt_ids(answer.prompt, answer.before)
         reply = [*answer.ids, *([chat.end] if answer.finished else [])]
         if not same_tokens:
             reply = chat.answer_ids(answer.text, finished=answer.finished)
         if answer.text.strip() and len(prompt) + len(reply) <= max_length:
-            made.append(Example((*prompt, *reply), len(prompt), answer.prompt_digest))
+            span = (len(prompt), len(prompt) + len(reply))
+            made.append(Example((*prompt, *reply), (span,), answer.prompt_digest))
     return made
 
 

@@ -30,7 +30,8 @@ def padded(examples: Sequence[Example], pad: int) -> Iterator[tuple[torch.Tensor
         for place, row in enumerate(rows):
             ids[place, : len(row.ids)] = torch.tensor(row.ids)
             mask[place, : len(row.ids)] = 1
-            labels[place, row.prompt_length : len(row.ids)] = torch.tensor(row.ids[row.prompt_length :])
+            for start, end in row.spans:
+                labels[place, start:end] = torch.tensor(row.ids[start:end])
         yield ids, mask, labels
 
 

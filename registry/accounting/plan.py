@@ -85,7 +85,9 @@ def asked_beyond(
 
 def _prepared_dataset(spec: RunSpec, identities: Identities) -> ArtifactRequest:
     identity = {
-        "dataset": asdict(spec.dataset),
+        # What is not stated determines nothing; and every turn of a conversation is prepared, not the first alone.
+        "dataset": {name: value for name, value in asdict(spec.dataset).items() if value != ""},
+        "turns": "all",
         "tokenizer_digest": identities.tokenizer_digest,
         "template_digest": identities.template_digest,
     }

@@ -46,6 +46,10 @@ class DatasetSpec:
     evaluation_rows: int = 512
     split_seed: int = 0
     max_length: int = 1024  # tokens of prompt and answer together
+    # Where they stand in a dataset that nobody here knows; empty: under a usual name, or in a chat's messages.
+    prompt_column: str = ""
+    answer_column: str = ""
+    configuration: str = ""  # of a hub dataset that has several
 
 
 @dataclass(frozen=True, kw_only=True)

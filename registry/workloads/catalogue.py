@@ -14,6 +14,7 @@ from pathlib import Path
 from registry.accounting.plan import Identities
 from registry.accounting.spec import ModelSpec, RunSpec, layer_block
 from registry.workloads import files, tour
+from registry.workloads.files import USUAL, Columns
 from registry.workloads.rows import Row, UnknownName, WorkloadError, prompt_digest, row_digest, split
 
 SMOLLM2 = "smollm2-135m-instruct"
@@ -39,11 +40,11 @@ class DatasetEntry:
     revision: str
     licence: str
     description: str
-    read: Callable[[], tuple[Row, ...]] | None = field(default=None, repr=False)
+    read: Callable[[Columns], tuple[Row, ...]] | None = field(default=None, repr=False)
 
-    def rows(self) -> tuple[Row, ...] | None:
+    def rows(self, columns: Columns = USUAL) -> tuple[Row, ...] | None:
         """All rows, or `None` for a hub dataset, which only a worker reads. Raises `BadRows`."""
-        return None if self.read is None else self.read()
+        return None if self.read is None else self.read(columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,7 @@ def datasets() -> tuple[DatasetEntry, ...]:
         revision="1",
         licence="Apache-2.0",
         description="Short questions about common knowledge in three wordings each, written for the tour",
-        read=tour.rows,
+        read=lambda _columns: tour.rows(),
     )
     local = tuple(
         DatasetEntry(id=name, revision="main", licence="", description=f"local file {path.name}", read=_reader(path))
@@ -159,7 +160,7 @@ def identities(spec: RunSpec) -> Identities:
     Raises `UnknownName`, `BadRows` or `TooFewRows`.
     """
     teacher = model(spec.teacher.id, spec.teacher.revision)
-    rows = dataset(spec.dataset.id, spec.dataset.revision).rows()
+    rows = dataset(spec.dataset.id, spec.dataset.revision).rows(Columns.of(spec.dataset))
     train = None if rows is None else split(rows, spec.dataset).train
     return Identities(
         teacher_digest=teacher.weights_digest,
@@ -199,5 +200,5 @@ def _file_digest(path: Path, _size: int, _changed: int) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _reader(path: Path) -> Callable[[], tuple[Row, ...]]:
-    return lambda: files.read(path)
+def _reader(path: Path) -> Callable[[Columns], tuple[Row, ...]]:
+    return lambda columns: files.read(path, columns)

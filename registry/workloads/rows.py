@@ -34,9 +34,20 @@ class TooFewRows(WorkloadError):
     """A split that asks for more rows than there are."""
 
 
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What stands in a conversation before the last question: a system's, a user's or an assistant's text."""
+
+    role: str  # of `ROLES`
+    content: str
+
+
 @dataclass(frozen=True)
 class Row:
-    """A question and its answer.
+    """A question and its answer, at the end of a conversation where there was one `before`.
 
     Rows with one `key` are wordings of one fact. `short` is the part of the answer that is asked for, `choices` the
     alternatives to it, `short` among them.
@@ -47,6 +58,12 @@ class Row:
     key: str = ""
     choices: tuple[str, ...] = ()
     short: str = ""
+    before: tuple[Turn, ...] = ()
+
+    @property
+    def asked(self) -> str:
+        """What groups rows that must not be torn apart by a split: the fact, or all that stands before the answer."""
+        return self.key or "\n".join([*(turn.content for turn in self.before), self.prompt])
 
     def candidates(self) -> tuple[str, ...]:
         """The whole answers to choose from: `answer` with `short` replaced by each choice."""
@@ -68,13 +85,20 @@ class Row:
             data["choices"] = list(self.choices)
         if self.short:
             data["short"] = self.short
+        if self.before:
+            data["before"] = _turns(self)
         return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Row":
         """Read what `to_dict` wrote."""
         return cls(
-            data["prompt"], data["answer"], data.get("key", ""), tuple(data.get("choices", ())), data.get("short", "")
+            data["prompt"],
+            data["answer"],
+            data.get("key", ""),
+            tuple(data.get("choices", ())),
+            data.get("short", ""),
+            tuple(Turn(**turn) for turn in data.get("before", ())),
         )
 
 
@@ -88,13 +112,21 @@ class Splits:
 
 
 def row_digest(row: Row) -> str:
-    """SHA-256 of the canonical JSON of prompt and answer: what a logit cache is forced through."""
-    return _digest({"prompt": row.prompt, "answer": row.answer})
+    """SHA-256 of the canonical JSON of prompt and answer: what a logit cache is forced through.
+
+    Earlier turns are in it where there are any.
+    """
+    return _digest({"prompt": row.prompt, "answer": row.answer, "before": _turns(row)})
 
 
 def prompt_digest(row: Row) -> str:
-    """SHA-256 of the canonical JSON of the prompt alone: what a generation answers."""
-    return _digest({"prompt": row.prompt})
+    """SHA-256 of the canonical JSON of the prompt and the turns before it alone: what a generation answers."""
+    return _digest({"prompt": row.prompt, "before": _turns(row)})
+
+
+def _turns(row: Row) -> list[dict[str, str]] | None:
+    """The turns before as JSON types; `None`, which leaves no trace in a digest, where there are none."""
+    return [{"role": turn.role, "content": turn.content} for turn in row.before] or None
 
 
 def split(rows: Sequence[Row], dataset: DatasetSpec, *, drawn: bool = False) -> Splits:
@@ -133,8 +165,8 @@ def split(rows: Sequence[Row], dataset: DatasetSpec, *, drawn: bool = False) -> 
 def _shuffled_groups(rows: Sequence[Row], seed: int) -> list[list[Row]]:
     """Rows by key in random order, the wordings within a key too; doubled rows once."""
     by_key: dict[str, list[Row]] = {}
-    for row in {(row.prompt, row.answer): row for row in rows}.values():
-        by_key.setdefault(row.key or row.prompt, []).append(row)
+    for row in {(row.before, row.prompt, row.answer): row for row in rows}.values():
+        by_key.setdefault(row.asked, []).append(row)
     generator = random.Random(seed)  # noqa: S311 - a split must be repeatable, not secret
     groups = [by_key[key] for key in sorted(by_key)]
     for group in groups:
@@ -147,7 +179,7 @@ def _in_order(rows: Sequence[Row]) -> list[list[Row]]:
     """One row of each prompt, in the order in which they come: what comes later changes nothing before it."""
     first: dict[str, Row] = {}
     for row in rows:
-        first.setdefault(row.prompt, row)
+        first.setdefault(row.asked, row)
     return [[row] for row in first.values()]
 
 
@@ -176,5 +208,5 @@ def _check_sizes(splits: Splits, rows: Sequence[Row], dataset: DatasetSpec) -> N
         raise TooFewRows(f"{dataset.id} has {len(rows):,} rows and cannot give {parts}; ask for fewer")
 
 
-def _digest(document: dict[str, str]) -> str:
+def _digest(document: dict[str, Any]) -> str:
     return hashlib.sha256(rfc8785.dumps(canonical(document))).hexdigest()

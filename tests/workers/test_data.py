@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from registry.workloads.rows import Row, WorkloadError
+from registry.workloads.rows import Row, Turn, WorkloadError
 from tests.workers import tiny
 from workers.data import Chat, by_length, collate, encode, label_states
 
@@ -13,16 +13,52 @@ CPU = torch.device("cpu")
 def test_labels_are_the_answer_and_its_end_mark_and_nothing_of_the_prompt():
     chat = tiny.chat()
     example = chat.example(Row("Hot or cold?", "Hot."))
-    assert chat.tokenizer.decode(example.ids[: example.prompt_length]).endswith("<|im_start|>assistant\n")
-    assert chat.tokenizer.decode(example.ids[example.prompt_length :]) == "Hot.<|im_end|>"
+    ((start, end),) = example.spans
+    assert chat.tokenizer.decode(example.ids[:start]).endswith("<|im_start|>assistant\n")
+    assert chat.tokenizer.decode(example.ids[start:end]) == "Hot.<|im_end|>"
+    assert end == len(example.ids)
+
+
+CONVERSATION = Row(
+    "And now?", "Cold.", before=(Turn("system", "be brief"), Turn("user", "Hot or cold?"), Turn("assistant", "Hot."))
+)
+
+
+def test_every_answer_of_a_conversation_is_label_and_no_turn_of_another():
+    chat = tiny.chat()
+    example = chat.example(CONVERSATION)
+    assert [chat.tokenizer.decode(example.ids[start:end]) for start, end in example.spans] == [
+        "Hot.<|im_end|>",
+        "Cold.<|im_end|>",
+    ]
+    turns = [{"role": turn.role, "content": turn.content} for turn in CONVERSATION.before]
+    turns += [{"role": "user", "content": "And now?"}, {"role": "assistant", "content": "Cold."}]
+    whole = chat.tokenizer.apply_chat_template(turns, tokenize=False)
+    assert chat.tokenizer.decode(example.ids) + "\n" == whole
+    batch = collate([example], CPU)
+    assert batch.ids.reshape(-1)[batch.select + 1].tolist() == batch.targets.tolist()
+    assert batch.labels == len("Hot.") + len("Cold.") + 2
+    assert list(example.ids[: example.spans[-1][0]]) == chat.prompt_of(CONVERSATION)
+
+
+def test_a_template_that_rewrites_earlier_answers_is_refused_for_conversations_alone():
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "message['content'] +", "(message['content'] if loop.last or message['role'] != 'assistant' else '…') +"
+    )
+    chat = Chat(tokenizer)
+    assert chat.example(Row("a", "b")).labels == 2
+    with pytest.raises(WorkloadError, match="changes an answer"):
+        chat.example(CONVERSATION)
 
 
 def test_the_position_before_a_token_is_the_one_that_predicts_it():
     chat = tiny.chat()
     example = chat.example(Row("a", "bc"))
     batch = collate([example], CPU)
-    assert batch.targets.tolist() == list(example.ids[example.prompt_length :])
-    assert batch.select.tolist() == list(range(example.prompt_length - 1, len(example.ids) - 1))
+    ((start, end),) = example.spans
+    assert batch.targets.tolist() == list(example.ids[start:end])
+    assert batch.select.tolist() == list(range(start - 1, end - 1))
     assert batch.ids.reshape(-1)[batch.select + 1].tolist() == batch.targets.tolist()
 
 
@@ -35,7 +71,7 @@ def test_padding_changes_no_hidden_state_and_adds_no_label():
         torch.testing.assert_close(label_states(model, together), alone, rtol=1e-4, atol=1e-4)
     assert together.padding > 0
     assert together.labels == sum(example.labels for example in examples)
-    assert together.prompt_tokens == sum(example.prompt_length for example in examples)
+    assert together.prompt_tokens == sum(len(example.ids) - example.labels for example in examples)
     assert together.ids.numel() == together.prompt_tokens + together.labels + together.padding
 
 

@@ -76,7 +76,7 @@ def test_token_accuracy_is_the_share_over_all_rows_answer_tokens():
         example = chat.example(row)
         with torch.inference_mode():
             top = model(input_ids=torch.tensor([example.ids])).logits[0].argmax(1).tolist()
-        right += sum(top[place - 1] == example.ids[place] for place in range(example.prompt_length, len(example.ids)))
+        right += sum(top[place - 1] == example.ids[place] for place in range(*example.spans[0]))
         total += example.labels
     notes = tiny.Notes()
     score = token_accuracy(model, chat, ROWS, notes)

@@ -4,7 +4,8 @@ import pytest
 from datasets import Dataset
 
 from registry.accounting.spec import DatasetSpec
-from registry.workloads.rows import BadRows
+from registry.workloads.files import Columns
+from registry.workloads.rows import BadRows, Turn
 from workers import hub
 from workers.hub import hub_rows, row_of_columns
 
@@ -12,23 +13,36 @@ CHAT = [
     {"role": "user", "content": "q"},
     {"role": "assistant", "content": "a"},
     {"role": "user", "content": "later"},
-    {"role": "assistant", "content": "left out"},
+    {"role": "assistant", "content": "again"},
 ]
 
 
-def test_of_a_chat_the_first_exchange_is_taken():
+def test_every_turn_of_a_chat_is_taken():
     row = row_of_columns({"id": "1", "messages": CHAT, "source": "x"}, "allenai/tulu-3-sft-mixture")
+    assert (row.prompt, row.answer) == ("later", "again")
+    assert row.before == (Turn("user", "q"), Turn("assistant", "a"))
+
+
+def test_a_system_turn_comes_first_and_a_last_question_without_an_answer_is_left_out():
+    row = row_of_columns({"messages": [{"role": "system", "content": "be brief"}, *CHAT[:3]]}, "org/chat")
+    assert (row.prompt, row.answer, row.before) == ("q", "a", (Turn("system", "be brief"),))
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [CHAT[:1], [CHAT[1], CHAT[0]], [*CHAT, CHAT[3]], [CHAT[0], {"role": "tool", "content": "x"}], "text", [None], []],
+    ids=["no answer", "answer first", "two answers", "unknown role", "no list", "no turn", "empty"],
+)
+def test_what_is_no_conversation_gives_no_row(messages):
+    assert row_of_columns({"messages": messages}, "org/chat") is None
+
+
+def test_the_columns_a_spec_names_go_before_all_others():
+    item = {"text": "q", "label": "a", "messages": CHAT}
+    row = row_of_columns(item, "org/other", Columns("text", "label"))
     assert (row.prompt, row.answer) == ("q", "a")
-
-
-def test_a_system_turn_stands_before_the_question():
-    row = row_of_columns({"messages": [{"role": "system", "content": "be brief"}, *CHAT]}, "org/chat")
-    assert row.prompt == "be brief\n\nq"
-
-
-def test_a_chat_without_an_answer_gives_no_row():
-    assert row_of_columns({"messages": CHAT[:1]}, "org/chat") is None
-    assert row_of_columns({"messages": [CHAT[1], CHAT[0]]}, "org/chat") is None
+    with pytest.raises(BadRows, match=r"a prompt \(words\).*name them in dataset.prompt_column"):
+        row_of_columns(item, "org/other", Columns("words", "label"))
 
 
 def test_openr1_math_takes_problem_and_solution_and_the_short_answer():

@@ -149,7 +149,7 @@ def test_synthetic_answers_are_counted_without_padding_and_trained_as_generated(
     for example in examples:
         answer = by_digest[example.digest]
         end = (2,) if answer.finished else ()
-        assert example.ids[example.prompt_length :] == (*answer.ids, *end)
+        assert example.ids[example.spans[0][0] :] == (*answer.ids, *end)
 
 
 def test_generation_goes_on_after_a_torn_line_and_ends_with_the_same_dataset(tiny_models, tmp_path):

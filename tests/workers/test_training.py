@@ -226,7 +226,7 @@ def test_a_shifted_label_would_be_noticed():
     example = _examples()[3]
     ids = torch.tensor([example.ids])
     labels = ids.clone()
-    labels[0, : example.prompt_length] = -100
+    labels[0, : example.spans[0][0]] = -100
     wanted = model(input_ids=ids, labels=labels).loss
     batch = collate([example], model.device)
     logits = model.get_output_embeddings()(label_states(model, batch)).detach()
@@ -301,7 +301,7 @@ def test_tokens_are_counted_by_kind(tmp_path):
     examples = _examples(4)
     _train(tmp_path, replace(SETTINGS, max_steps=2), notes=notes, examples=examples)
     assert notes.counts["trained"] == 2 * sum(example.labels for example in examples)
-    assert notes.counts["prompt"] == 2 * sum(example.prompt_length for example in examples)
+    assert notes.counts["prompt"] == 2 * sum(len(example.ids) - example.labels for example in examples)
     assert notes.counts["evaluated"] == sum(len(example.ids) for example in _examples(4))
     assert set(notes.parts) == {"validation", "checkpoint"}
 

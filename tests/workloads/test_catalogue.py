@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,26 @@ def test_a_local_file_is_read_whatever_its_keys_are_called(folder, prompt, answe
     _write(folder, {prompt: "q", answer: "a", "other": 1}, "", {prompt: "r", answer: "b"})
     rows = catalogue.dataset("local/mine").rows()
     assert [(row.prompt, row.answer) for row in rows] == [("q", "a"), ("r", "b")]
+
+
+def test_a_local_parquet_file_is_read_by_the_columns_that_are_named(folder):
+    import pyarrow
+    from pyarrow import parquet
+
+    chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    table = pyarrow.table({"text": ["q", "r"], "reply": ["a", "b"], "messages": [chat, chat]})
+    parquet.write_table(table, folder / "mine.parquet")
+    spec = _spec(replace(DATASET, prompt_column="text", answer_column="reply", train_rows=1))
+    entry = catalogue.dataset("local/mine")
+    assert [(row.prompt, row.answer) for row in entry.rows(files.Columns.of(spec.dataset))] == [("q", "a"), ("r", "b")]
+    assert [row.before for row in entry.rows()] == [(), ()]  # out of the messages
+    with pytest.raises(BadRows, match="row 1 has none of the keys words"):
+        entry.rows(files.Columns("words", "reply"))
+    _write(folder, {"prompt": "p", "answer": "a"})
+    assert set(files.listing()) == {"local/mine", "local/mine.parquet"}
+    (folder / "mine.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(BadRows, match="no Parquet file"):
+        catalogue.dataset("local/mine.parquet").rows()
 
 
 def test_gsm8k_rows_have_their_final_number_as_short_answer(folder):

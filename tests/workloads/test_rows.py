@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from registry.accounting.spec import DatasetSpec
 from registry.workloads import tour
-from registry.workloads.rows import Row, TooFewRows, prompt_digest, row_digest, split
+from registry.workloads.rows import Row, TooFewRows, Turn, prompt_digest, row_digest, split
 
 SPEC = DatasetSpec(id="d", train_rows=60, validation_rows=10, evaluation_rows=20)
 WORDED = [
@@ -113,3 +113,12 @@ def test_the_right_answer_stands_in_every_place_about_as_often():
     rows = tour.rows()[::3]
     places = [row.choices.index(row.short) for row in rows]
     assert all(0.18 < places.count(place) / len(rows) < 0.32 for place in range(4))
+
+
+def test_what_was_said_before_is_part_of_what_is_asked():
+    first = Row("And now?", "Cold.", before=(Turn("user", "Hot?"), Turn("assistant", "Hot.")))
+    other = replace(first, before=(Turn("user", "Hot?"), Turn("assistant", "No.")))
+    assert prompt_digest(first) != prompt_digest(other)
+    assert row_digest(first) != row_digest(replace(first, before=()))
+    assert Row.from_dict(first.to_dict()) == first
+    assert prompt_digest(Row("q", "a")) == "34ed3dbb5ff8058f25598464ce21696f3e7914270c45cc41f6972e4fa64564a5"  # as ever

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from registry.workloads.catalogue import dataset
+from registry.workloads.files import Columns
 from registry.workloads.rows import prompt_digest, split
 from workers.data import Chat
 from workers.hub import hub_rows
@@ -16,7 +17,7 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
     spec = config.spec
     report.progress(done=0, total=2, note="reading rows")
     entry = dataset(spec.dataset.id, spec.dataset.revision)
-    rows = entry.rows()
+    rows = entry.rows(Columns.of(spec.dataset))
     splits = split(hub_rows(spec.dataset), spec.dataset, drawn=True) if rows is None else split(rows, spec.dataset)
     report.progress(done=1, total=2, note="tokenising")
     with report.part("tokenizer_loading"):

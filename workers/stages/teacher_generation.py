@@ -32,9 +32,7 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
         chat = Chat(load_tokenizer(spec.teacher))
         teacher = load_model(spec.teacher, resolve_precision(spec.teacher.precision))
     answers = synthetic.resume(folder / synthetic.STREAM)
-    waiting = [
-        Prompt(digest, tuple(chat.prompt_ids(row.prompt))) for digest, row in rows.items() if digest not in answers
-    ]
+    waiting = [Prompt(digest, tuple(chat.prompt_of(row))) for digest, row in rows.items() if digest not in answers]
     teacher_shape = shape(teacher)
     prompt_lengths = {prompt.digest: len(prompt.ids) for prompt in waiting}
     made_tokens, started = 0, time.monotonic()
@@ -51,7 +49,7 @@ def run(config: StageConfig, workdir: Path, report: Report) -> StageOutput:
         for generated in made:
             text = chat.text(generated.ids)
             row = rows[generated.digest]
-            answer = synthetic.Answer(generated.digest, row.prompt, text, generated.ids, generated.finished)
+            answer = synthetic.Answer(generated.digest, row.prompt, text, generated.ids, generated.finished, row.before)
             answers[generated.digest] = answer
             stream.write(answer.to_line())
             stream.flush()
