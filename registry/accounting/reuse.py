@@ -4,6 +4,7 @@ Pure: a request and candidates in, one decision out. The services apply it insid
 a lock on the family.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,41 @@ from registry.accounting.stages import TEACHER_ARTIFACTS
 USE, CUT, WAIT, MAKE = "use", "cut", "wait", "make"
 READY, MAKING = "ready", "making"
 NEAR_MISSES_SHOWN = 5
+
+
+class Rows(tuple[str, ...]):
+    """Digests, sorted, each once. What a decision asks of thousands of them again and again is worked out once."""
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """The digests as a set."""
+        return frozenset(self)
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 over the digests, a line each: equal sets are equal here."""
+        return hashlib.sha256("\n".join([*self, ""]).encode()).hexdigest()
+
+    @classmethod
+    def of(cls, digests: Iterable[str]) -> "Rows":
+        """The set of these digests, in the one spelling they are compared in.
+
+        Raises `CanonicalError` where one is no text.
+        """
+        if isinstance(digests, cls):
+            return digests
+        given = list(digests)
+        try:
+            one_spelling = "".join(given).isascii()  # ASCII has one only, and nearly all digests are such
+        except TypeError:  # one is no text; refused below, with its place
+            one_spelling = False
+        if not one_spelling:
+            given = [canonical(digest, "row_digests") for digest in given]
+        members = frozenset(given)
+        # Most lists come sorted already, which sorting takes a twentieth of the time to see.
+        rows = cls(sorted(given if len(members) == len(given) else members))
+        rows.__dict__["members"] = members
+        return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +73,10 @@ class ArtifactRequest:
     # stands here is only what came out.
     row_digests: tuple[str, ...] = ()
 
-    @cached_property
+    @property
     def rows(self) -> frozenset[str]:
-        """The digests as a set, made once: a decision compares thousands of them several times."""
-        return frozenset(self.row_digests)
+        """The digests as a set."""
+        return self.row_digests.members if isinstance(self.row_digests, Rows) else frozenset(self.row_digests)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +155,7 @@ _CAPTURE_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def normalised(request: ArtifactRequest) -> ArtifactRequest:
+def normalised(request: ArtifactRequest) -> "_Normalised":
     """The request in one spelling: defaults filled in, JSON types, rows and temperatures as sorted sets.
 
     Raises `CanonicalError` where a value cannot be carried by JSON.
@@ -137,22 +173,26 @@ def normalised(request: ArtifactRequest) -> ArtifactRequest:
     if isinstance(decoding, dict) and decoding.get("temperature") == 0:
         # Greedy decoding draws nothing, so what steers the drawing makes no difference.
         identity["decoding"] = decoding | {"top_p": 1, "top_k": 0, "seed": 0}
-    rows = _row_set(request.row_digests) if kind in TEACHER_ARTIFACTS else ()
+    rows = Rows.of(request.row_digests) if kind in TEACHER_ARTIFACTS else ()
     return _Normalised(kind=kind, identity=identity, capture=capture, needed=needed, row_digests=rows)
 
 
 class _Normalised(ArtifactRequest):
     """What `normalised` has made: once is enough, since a request may name thousands of rows."""
 
+    @cached_property
+    def _absent(self) -> dict[int, tuple[object, int]]:
+        return {}
 
-def _row_set(digests: tuple[str, ...]) -> tuple[str, ...]:
-    """Sorted, each once. ASCII has one spelling only, and nearly all digests are such."""
-    try:
-        one_spelling = "".join(digests).isascii()
-    except TypeError:  # one is no text; refused below, with its place
-        one_spelling = False
-    rows = set(digests) if one_spelling else {canonical(digest, "row_digests") for digest in digests}
-    return tuple(sorted(rows))
+    def absent_from(self, have: ArtifactRequest) -> int:
+        """How many of its rows `have` lacks; counted once for each set of rows."""
+        if have.row_digests is self.row_digests:
+            return 0
+        known = self._absent.get(id(have.row_digests))
+        if known is None:
+            # Kept with the rows themselves, so that no others get their place in memory meanwhile.
+            known = self._absent[id(have.row_digests)] = have.row_digests, len(self.rows - have.rows)
+        return known[1]
 
 
 def _temperatures(value: Any) -> list[int | float]:
@@ -252,9 +292,7 @@ def _row_obstacles(have: ArtifactRequest, want: ArtifactRequest) -> list[str]:
         return []
     if not want.row_digests:
         return ["The request names no rows, so nothing can be said to hold them."]
-    if have.row_digests is want.row_digests:
-        return []
-    absent = len(want.rows - have.rows)
+    absent = normalised(want).absent_from(have)
     return [f"It lacks {absent} of the {len(want.row_digests)} rows asked for."] if absent else []
 
 
@@ -263,15 +301,18 @@ def near_misses(request: ArtifactRequest, candidates: Iterable[Candidate]) -> tu
 
     One that shares no row with the request would save nothing and is left out.
     """
-    return _near_misses(normalised(request), _normalised_candidates(candidates))
+    want = normalised(request)
+    return _near_misses(want, [c for c in _normalised_candidates(candidates) if _obstacles(c.request, want)])
 
 
 def _normalised_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
-    known = [replace(c, request=normalised(c.request)) for c in candidates if c.status in (READY, MAKING)]
+    open_ones = [c for c in candidates if c.status in (READY, MAKING)]
+    known = [c if isinstance(c.request, _Normalised) else replace(c, request=normalised(c.request)) for c in open_ones]
     return sorted(known, key=lambda candidate: candidate.artifact_id, reverse=True)
 
 
-def _near_misses(want: ArtifactRequest, candidates: list[Candidate]) -> tuple[NearMiss, ...]:
+def _near_misses(want: ArtifactRequest, others: list[Candidate]) -> tuple[NearMiss, ...]:
+    """`others`: those that do not answer it."""
     misses = [
         NearMiss(
             artifact_id=candidate.artifact_id,
@@ -279,8 +320,8 @@ def _near_misses(want: ArtifactRequest, candidates: list[Candidate]) -> tuple[Ne
             **_differences(candidate.request, want),
             would_save_j=_adapting_saves(candidate, want),
         )
-        for candidate in candidates
-        if _akin(candidate.request, want) and _obstacles(candidate.request, want)
+        for candidate in others
+        if _akin(candidate.request, want)
     ]
     return tuple(sorted(misses, key=_nearness)[:NEAR_MISSES_SHOWN])
 
@@ -315,7 +356,7 @@ def _differences(have: ArtifactRequest, want: ArtifactRequest) -> dict[str, dict
     different = {name: there.get(name) for name in in_the_way}
     asked = {name: here.get(name) for name in in_the_way}
     if _row_obstacles(have, want):
-        held = len(want.rows & have.rows)
+        held = len(want.row_digests) - normalised(want).absent_from(have)
         different["rows"] = f"{held} of the {len(want.row_digests)} asked for"
         asked["rows"] = len(want.row_digests)
     return {"differences": different, "asked": asked}
@@ -366,14 +407,48 @@ def decide(request: ArtifactRequest, candidates: Iterable[Candidate], *, allow_r
     Only where none of these exists is it made. `allow_regenerate` makes it again all the same: whoever passes it
     has checked that the person may, and keeps their reason.
     """
-    want, known = normalised(request), _normalised_candidates(candidates)
-    serving = sorted((c for c in known if not _obstacles(c.request, want)), key=lambda c: _rank(c, want))
+    answer = match(request, candidates).decision
+    if allow_regenerate and answer.action != MAKE:
+        return Decision(action=MAKE, reason=f"Made again on request, although: {answer.reason}")
+    return answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """Candidates by what they are to a request, and the decision between them."""
+
+    exact: tuple[Candidate, ...]
+    covering: tuple[Candidate, ...]
+    making: tuple[Candidate, ...]
+    near: tuple[NearMiss, ...]
+    decision: Decision
+
+
+def match(request: ArtifactRequest, candidates: Iterable[Candidate]) -> Matches:
+    """What equals the request, what covers it, what is being made and will, in their order; and what nearly does."""
+    want, given = normalised(request), list(candidates)
+    known = _normalised_candidates(given)
+    blocked = {c.artifact_id: bool(_obstacles(c.request, want)) for c in known}
+    serving = {c.artifact_id: c for c in known if not blocked[c.artifact_id]}
+    near = _near_misses(want, [c for c in known if blocked[c.artifact_id]])
+    in_order = [serving[c.artifact_id] for c in given if c.artifact_id in serving]
+    ready = [c for c in in_order if c.status == READY]
+    return Matches(
+        exact=tuple(c for c in ready if c.request == want),
+        covering=tuple(c for c in ready if c.request != want),
+        making=tuple(c for c in in_order if c.status == MAKING),
+        near=near,
+        decision=_decided(want, known, sorted(serving.values(), key=lambda c: _rank(c, want)), near),
+    )
+
+
+def _decided(
+    want: ArtifactRequest, known: list[Candidate], serving: list[Candidate], near: tuple[NearMiss, ...]
+) -> Decision:
     answer = _ready(serving, want) or _making(serving)
     if answer is None:
         reason = f"No {want.kind.replace('_', ' ')} that exists or is being made answers this request."
-        return Decision(action=MAKE, reason=reason, near_misses=_near_misses(want, known), offer=_offer(want, known))
-    if allow_regenerate:
-        return Decision(action=MAKE, reason=f"Made again on request, although: {answer.reason}")
+        answer = Decision(action=MAKE, reason=reason, near_misses=near, offer=_offer(want, known))
     return answer
 
 

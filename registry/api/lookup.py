@@ -8,14 +8,12 @@ from rest_framework.request import Request
 from registry.accounting.spec import RunSpec
 from registry.accounting.stages import TEACHER_ARTIFACTS
 from registry.api import access
-from registry.api.serializers.artifacts import ArtifactSerializer, RequestPayload, listed, request_from
+from registry.api.serializers.artifacts import RequestPayload, represented, request_from
 from registry.api.serializers.lookup import SpecLookup
-from registry.models import Artifact
 from registry.services import lookups
 from registry.services.errors import Invalid
 from registry.services.lookups import Answer
 
-_SERIALIZER = ArtifactSerializer()  # its fields are made once, which would take longer than the queries
 _BEYOND = ("every_temperature", "engine", "overlong_rows")
 
 
@@ -50,8 +48,7 @@ def _kind(given: str | None, spec: RunSpec, beyond: dict[str, Any]) -> str:
 
 def _written(found: Answer) -> dict[str, Any]:
     groups = {"exact": found.exact, "covering": found.covering, "in_progress": found.making}
-    keys = [one.artifact_id for group in groups.values() for one in group]
-    shown = _shown([*keys, *(miss.artifact_id for miss in found.near)])
+    shown = {key: represented(row) for key, row in found.artifacts.items()}
     offer = None if found.offer is None else asdict(found.offer)
     return {
         **{name: [shown[one.artifact_id] for one in group] for name, group in groups.items()},
@@ -72,8 +69,3 @@ def _written(found: Answer) -> dict[str, Any]:
             "offer": offer,
         },
     }
-
-
-def _shown(keys: list[str]) -> dict[str, Any]:
-    rows = listed(Artifact.objects.filter(pk__in=keys)) if keys else []
-    return {str(row.pk): _SERIALIZER.to_representation(row) for row in rows}

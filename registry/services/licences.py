@@ -14,6 +14,7 @@ from license_expression import AND, OR, ExpressionError, get_spdx_licensing
 
 from registry.accounting.spec import RunSpec
 from registry.models import Artifact, Membership, User
+from registry.selectors.reusable import Reusable
 from registry.services import accounts, audit
 from registry.services.errors import Conflict, Invalid
 from registry.workloads import catalogue
@@ -86,7 +87,7 @@ def allows_sharing(expression: str) -> bool:
     return _permits(_parsed(expression))
 
 
-def obstacle_to_sharing(artifact: Artifact) -> str | None:
+def obstacle_to_sharing(artifact: Artifact | Reusable) -> str | None:
     """Why other projects may not use it, as the end of a sentence; `None` if they may."""
     if not artifact.licence:
         return "nobody knows its licence"

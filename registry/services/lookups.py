@@ -1,15 +1,16 @@
 """Looking before making: what answers a request, as the page and the REST layer both say it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from registry.accounting import reuse as deciding
 from registry.accounting.plan import artifact_request, asked_beyond
-from registry.accounting.reuse import MAKING, ArtifactRequest, Candidate, NearMiss, Offer, covers
+from registry.accounting.reuse import ArtifactRequest, Candidate, NearMiss, Offer
 from registry.accounting.spec import RunSpec
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, TEACHER_ARTIFACTS
 from registry.models import Project, User
+from registry.selectors.reusable import Reusable
 from registry.services import reuse
 
 UNKNOWN_ROWS = "The rows of {} are read by a worker; before that, nobody can say what holds them."
@@ -17,7 +18,10 @@ UNKNOWN_ROWS = "The rows of {} are read by a worker; before that, nobody can say
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What was found for one request. `action` is `None`, and so is `request`, while nobody knows its rows."""
+    """What was found for one request. `action` is `None`, and so is `request`, while nobody knows its rows.
+
+    `artifacts`: the columns of all that are named, by key.
+    """
 
     kind: str
     action: str | None  # use | cut | wait | make
@@ -30,6 +34,7 @@ class Answer:
     making: tuple[Candidate, ...] = ()
     near: tuple[NearMiss, ...] = ()
     elsewhere: tuple[reuse.Elsewhere, ...] = ()
+    artifacts: Mapping[str, Reusable] = field(default_factory=dict)
 
 
 def kind_for(spec: RunSpec) -> str | None:
@@ -53,11 +58,8 @@ def answer(request: ArtifactRequest, project: Project, user: User | None) -> Ans
     """Look for what answers `request`; `user=None` looks at the project alone. Raises `CanonicalError`."""
     wanted = deciding.normalised(request)  # once for all comparisons
     found = reuse.find(wanted, project, user)
-    serving = [candidate for candidate in found.candidates if not covers(candidate.request, wanted)]
-    ready = [candidate for candidate in serving if candidate.status != MAKING]
-    exact = tuple(candidate for candidate in ready if deciding.normalised(candidate.request) == wanted)
-    named = {candidate.artifact_id for candidate in exact}
-    decision = deciding.decide(wanted, found.candidates)
+    matches = deciding.match(wanted, found.candidates)
+    decision = matches.decision
     return Answer(
         kind=wanted.kind,
         action=decision.action,
@@ -65,11 +67,12 @@ def answer(request: ArtifactRequest, project: Project, user: User | None) -> Ans
         request=wanted,
         artifact_id=decision.artifact_id,
         offer=decision.offer,
-        exact=exact,
-        covering=tuple(candidate for candidate in ready if candidate.artifact_id not in named),
-        making=tuple(candidate for candidate in serving if candidate.status == MAKING),
-        near=deciding.near_misses(wanted, found.candidates),
+        exact=matches.exact,
+        covering=matches.covering,
+        making=matches.making,
+        near=matches.near,
         elsewhere=found.elsewhere,
+        artifacts=found.artifacts,
     )
 
 

@@ -5,30 +5,34 @@ serve (of the request's family, over a set of rows that holds some of the reques
 any rows; only of those few are the rows read, and `accounting.reuse` decides between them.
 """
 
+import json
+import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from django.db import connection
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 
 from registry.accounting import reuse
 from registry.accounting.canonical import flatten
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.plan import Identities, artifact_request
-from registry.accounting.reuse import MAKE, USE, ArtifactRequest, Candidate, Decision
+from registry.accounting.reuse import MAKE, USE, ArtifactRequest, Candidate, Decision, Rows
 from registry.accounting.spec import RunSpec
 from registry.accounting.stages import OUTPUT_OF_STAGE, TEACHER_ARTIFACTS
-from registry.models import Artifact, Project, RowSet, User
+from registry.models import Artifact, Project, User
+from registry.selectors import reusable
+from registry.selectors.reusable import Reach, Reusable
 from registry.services import licences, rowsets
 from registry.workloads import catalogue
 
 _LOCK_SPACE = 0x5A6E  # keeps these locks apart from anybody else's advisory locks
 _LOCK_ORDER = tuple(dict.fromkeys(output for output in OUTPUT_OF_STAGE.values() if output))
-_OPEN = (Artifact.Status.READY, Artifact.Status.MAKING)
 # Rows whose sets are looked up. A set that holds so many of the request's rows nearly always holds them all, and
 # whether it does is then checked row by row.
 _PROBES, _NEAR_PROBES = 4, 8
+_ONE_ROW = Rows("*")
 _SERVING_READ = 12  # covering artifacts named at most
 _NEAR_SETS, _NEAR_COMPARED, _NEAR_READ = 8, 24, 5
 
@@ -46,10 +50,11 @@ class Elsewhere:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What may be used, and what only might be asked for."""
+    """What may be used, and what only might be asked for. `artifacts`: the candidates' columns, by key."""
 
     candidates: tuple[Candidate, ...]
     elsewhere: tuple[Elsewhere, ...] = ()
+    artifacts: dict[str, Reusable] = field(default_factory=dict)
 
 
 def lock(request: ArtifactRequest) -> None:
@@ -121,51 +126,49 @@ def find(request: ArtifactRequest, project: Project, user: User | None, *, for_w
     Offered are the project's own, and those of public projects or published ones whose licence lets others use them.
     `user=None` looks at the project alone.
     """
-    want = reuse.normalised(request)
-    rows = _reachable(want.kind, project, user)
-    if for_worker:
-        rows = rows.exclude(status=Artifact.Status.READY, storage_key="")
-    asked = want.kind in TEACHER_ARTIFACTS and bool(want.row_digests)
-    sets = rowsets.holding(want.row_digests, probes=_PROBES) if asked else []
-    serving = list(_serving(want, rows, sets))
-    offered = [candidate for row, candidate in serving if _offered(row, project)]
-    named = {row.pk for row, _ in serving}
+    question = _Question(reuse.normalised(request), _reach(request.kind, project, user, for_worker=for_worker))
+    alike = question.alike()
+    serving = question.serving(alike)
+    offered = [row for row in serving if _offered(row, project)]
+    named = {row.id for row in serving}
     # What nearly serves is looked for only where nothing serves.
-    near = [] if offered else [row for row in _near(want, rows, sets) if row.pk not in named and _offered(row, project)]
+    rest = [row for row in alike if row.id not in named]
+    near = [] if offered else [row for row in question.near(rest, named) if _offered(row, project)]
+    chosen = [*offered, *question.nearest(near)]
     return Found(
-        candidates=(*offered, *_candidates(_nearest(near, want), want)),
-        elsewhere=tuple(_elsewhere(row, user) for row, _ in serving if not _offered(row, project))[:3],
+        candidates=tuple(question.candidates(chosen)),
+        elsewhere=tuple(_elsewhere(row, user) for row in serving if not _offered(row, project))[:3],
+        artifacts={str(row.id): row for row in chosen},
     )
 
 
-def _reachable(kind: str, project: Project, user: User | None) -> QuerySet[Artifact]:
-    """Artifacts of the kind that are ready or being made and that somebody asking from `project` may be told of."""
-    rows = Artifact.objects.filter(kind=kind, status__in=_OPEN).select_related("project", "rows")
-    rows = rows.defer("rows__digests", "rows__keys", "manifest", "meta", "production_missing", "evidence")
-    if user is None:
-        return rows.filter(project=project)
-    if user.is_superuser:
-        return rows
-    told = Q(sharing__in=[Artifact.Sharing.SHARED, Artifact.Sharing.REQUEST])
-    mine = [project.pk, *user.member_project_ids()]
-    return rows.filter(Q(project__in=mine) | Q(project__public=True) | told)
+def _reach(kind: str, project: Project, user: User | None, *, for_worker: bool) -> Reach:
+    """Artifacts of the kind that somebody asking from `project` may be told of."""
+    members = () if user is None else tuple(user.member_project_ids())
+    return Reach(
+        kind=kind,
+        mine=(project.pk, *members),
+        others=user is not None,
+        everything=user is not None and user.is_superuser,
+        for_worker=for_worker,
+    )
 
 
-def _offered(row: Artifact, project: Project) -> bool:
+def _offered(row: Reusable, project: Project) -> bool:
     """Whether `project` may use it: its own, or handed on to others under a licence that lets them."""
     if row.project_id == project.pk:
         return True
-    handed_on = row.sharing == Artifact.Sharing.SHARED or row.project.public
+    handed_on = row.sharing == Artifact.Sharing.SHARED or row.project_public
     return handed_on and licences.obstacle_to_sharing(row) is None
 
 
-def _elsewhere(row: Artifact, user: User | None) -> Elsewhere:
-    seen = row.project.public or (user is not None and row.project_id in user.member_project_ids())
+def _elsewhere(row: Reusable, user: User | None) -> Elsewhere:
+    seen = row.project_public or (user is not None and row.project_id in user.member_project_ids())
     why = licences.obstacle_to_sharing(row) if seen or row.sharing == Artifact.Sharing.SHARED else None
-    where = f"The project {row.project.slug} has one that would serve"
+    where = f"The project {row.project_slug} has one that would serve"
     ask = f"{where}; ask its maintainers to publish it." if why is None else f"{where}, but {why}."
     return Elsewhere(
-        project=row.project.slug,
+        project=row.project_slug,
         kind=row.kind,
         status=row.status,
         production_energy_j=row.production_energy_j,
@@ -173,77 +176,101 @@ def _elsewhere(row: Artifact, user: User | None) -> Elsewhere:
     )
 
 
-def _serving(want: ArtifactRequest, rows: QuerySet[Artifact], sets: list[str]) -> Iterator[tuple[Artifact, Candidate]]:
-    """What answers the request, smallest first: equal to it, or of its family and holding all of its rows.
+class _Question:
+    """One request while it is looked up: what was worked out or read for it once is not worked out or read again."""
 
-    `sets`: keys of those that probably hold them all.
-    """
-    if want.kind not in TEACHER_ARTIFACTS:
-        for row in rows.filter(fingerprint=fingerprint(want)).order_by("-id")[:_SERVING_READ]:
-            yield row, _candidate(row, ())
-        return
-    if not want.row_digests:
-        return
-    key, bare = rowsets.digest_of(want.row_digests), _bare(want)
-    found = rows.filter(family=family(bare), rows__in=sets).order_by("rows__count", "-id")
-    able = [row for row in found if not reuse.covers(_bare(_request(row)), bare)]
-    wanted, named = set(want.row_digests), 0
-    for row in sorted(able, key=lambda row: (row.superseded_by_id is not None, row.simulated, row.rows_id != key)):
-        digests = want.row_digests if row.rows_id == key else tuple(row.row_digests)
-        if row.rows_id != key and not wanted.issubset(digests):
-            continue
-        yield row, _candidate(row, digests)
-        named += 1
-        if named == _SERVING_READ:
-            return
+    def __init__(self, want: ArtifactRequest, reach: Reach) -> None:
+        self.want = want
+        self.rows = want.row_digests if isinstance(want.row_digests, Rows) else Rows()
+        self.reach = reach
+        self.of_teacher = want.kind in TEACHER_ARTIFACTS
+        self.family = family(want)
+        self._bare = _bare(want)
+        self._read = {self.rows.key: self.rows}
+        self._obstacles: dict[tuple[str, str], int] = {}
+
+    def alike(self) -> list[Reusable]:
+        """What may well serve: equal to the request, or of its family over a set that probably holds all its rows."""
+        if not self.of_teacher:
+            return reusable.equal(self.reach, fingerprint(self.want), _SERVING_READ)
+        if not self.rows:
+            return []
+        probes, count = rowsets.spread(self.rows, _PROBES), len(self.rows)
+        return reusable.over(self.reach, family=self.family, rows=self.rows.key, count=count, probes=probes)
+
+    def serving(self, alike: list[Reusable]) -> list[Reusable]:
+        """Those that do serve, the best first: their settings go as far, and their rows hold all that are asked for."""
+        if not self.of_teacher:
+            return alike
+        able = [row for row in alike if not self.lacking(row)]
+        served: list[Reusable] = []
+        for start in range(0, len(able), _SERVING_READ):
+            some = able[start : start + _SERVING_READ]
+            self._read_rows(some)
+            served += [row for row in some if self.rows.members <= self._rows_of(row).members]
+            if len(served) >= _SERVING_READ:
+                break
+        return served[:_SERVING_READ]
+
+    def near(self, rest: list[Reusable], named: Iterable[uuid.UUID]) -> list[Reusable]:
+        """Some of the same kind and teacher over the same or overlapping rows, those of its family first.
+
+        Those of its family over all of the rows (`rest`) are there whatever else overlaps: they lack a setting alone.
+        """
+        names = flatten(self.want.identity)
+        if not self.of_teacher:
+            found = reusable.of_dataset(self.reach, names.get("dataset.id", ""), _NEAR_COMPARED)
+            return [row for row in found if row.id not in named]
+        if not self.rows:
+            return []
+        lacking = sorted(rest, key=lambda row: row.id, reverse=True)[:_NEAR_COMPARED]
+        return lacking + reusable.near(
+            self.reach,
+            family=self.family,
+            teacher=names.get("teacher.id", ""),
+            count=len(self.rows),
+            probes=rowsets.spread(self.rows, _NEAR_PROBES),
+            sets=_NEAR_SETS,
+            besides=[*named, *(row.id for row in lacking)],
+            most=_NEAR_COMPARED,
+        )
+
+    def nearest(self, rows: list[Reusable]) -> list[Reusable]:
+        """Those with the fewest differences, going by their settings alone: only of these are the rows read."""
+
+        def distance(row: Reusable) -> tuple[int, int]:
+            return self.lacking(row) + (row.rows_id != self.rows.key), -row.id.int
+
+        return sorted(rows, key=distance)[:_NEAR_READ]
+
+    def candidates(self, rows: Sequence[Reusable]) -> list[Candidate]:
+        """As the decision compares them."""
+        if not self.of_teacher:  # what came out of them says nothing of what they are
+            return [_candidate(row, Rows()) for row in rows]
+        self._read_rows(rows)
+        return [_candidate(row, self._rows_of(row)) for row in rows]
+
+    def lacking(self, row: Reusable) -> int:
+        """How many of its settings stand in the way; the same ones are compared once."""
+        spelt = row.identity, row.capture
+        if spelt not in self._obstacles:
+            self._obstacles[spelt] = len(reuse.covers(_bare(_settings(row.kind, *spelt)), self._bare))
+        return self._obstacles[spelt]
+
+    def _read_rows(self, rows: Iterable[Reusable]) -> None:
+        absent = {row.rows_id for row in rows if row.rows_id is not None} - self._read.keys()
+        # Kept sorted, each once, in the spelling they are compared in.
+        self._read |= {key: Rows(json.loads(text)) for key, text in reusable.digests(absent).items()}
+
+    def _rows_of(self, row: Reusable) -> Rows:
+        return self._read[row.rows_id] if row.rows_id is not None else Rows()
 
 
-def _near(want: ArtifactRequest, rows: QuerySet[Artifact], sets: list[str]) -> list[Artifact]:
-    """Some of the same kind and teacher over the same or overlapping rows, those of its family first.
-
-    Those of its family over all of the rows (`sets`) are named whatever else overlaps: they lack a setting alone.
-    """
-    if want.kind not in TEACHER_ARTIFACTS:
-        dataset = flatten(want.identity).get("dataset.id", "")
-        return list(rows.filter(dataset=dataset).order_by("-id")[:_NEAR_COMPARED])
-    if not want.row_digests:
-        return []
-    lacking = list(rows.filter(family=family(_bare(want)), rows__in=sets).order_by("-id")[:_NEAR_COMPARED])
-    closest = rowsets.touching(want.row_digests, probes=_NEAR_PROBES, most=_NEAR_SETS)
-    teacher = flatten(want.identity).get("teacher.id", "")
-    over = rows.filter(rows__in=closest, teacher=teacher)
-    of_family = ExpressionWrapper(Q(family=family(_bare(want))), output_field=BooleanField())
-    others = over.exclude(pk__in=[row.pk for row in lacking]).order_by(of_family.desc(), "-id")
-    return lacking + list(others[:_NEAR_COMPARED])
-
-
-def _nearest(rows: list[Artifact], want: ArtifactRequest) -> list[Artifact]:
-    """Those with the fewest differences, going by their settings alone: only of these are the rows read."""
-    if not rows:
-        return []
-    key, bare = rowsets.digest_of(want.row_digests), _bare(want)
-
-    def distance(row: Artifact) -> tuple[int, int]:
-        obstacles = reuse.covers(_bare(_request(row)), bare)
-        return len(obstacles) + (row.rows_id != key), -row.pk.int
-
-    return sorted(rows, key=distance)[:_NEAR_READ]
-
-
-def _candidates(rows: Sequence[Artifact], want: ArtifactRequest) -> list[Candidate]:
-    known = {rowsets.digest_of(want.row_digests): want.row_digests}
-    others = {row.rows_id for row in rows} - known.keys()
-    read = dict(RowSet.objects.filter(pk__in=others).values_list("pk", "digests")) if others else {}
-    known |= {key: tuple(digests) for key, digests in read.items()}
-    return [_candidate(row, known.get(row.rows_id or "", ())) for row in rows]
-
-
-def _candidate(row: Artifact, digests: tuple[str, ...]) -> Candidate:
+def _candidate(row: Reusable, digests: Rows) -> Candidate:
     return Candidate(
-        artifact_id=str(row.pk),
+        artifact_id=str(row.id),
         name=row.name,
-        # Sets of rows are kept as they are compared: sorting thousands anew would take longer than all the rest.
-        request=replace(reuse.normalised(_request(row)), row_digests=digests),
+        request=replace(_settings(row.kind, row.identity, row.capture), row_digests=digests),
         status=row.status,
         production_energy_j=row.production_energy_j,
         superseded=row.superseded_by_id is not None,
@@ -251,10 +278,12 @@ def _candidate(row: Artifact, digests: tuple[str, ...]) -> Candidate:
     )
 
 
-def _request(row: Artifact) -> ArtifactRequest:
-    return ArtifactRequest(kind=row.kind, identity=row.identity, capture=row.capture)
+@lru_cache(maxsize=2048)
+def _settings(kind: str, identity: str, capture: str) -> ArtifactRequest:
+    """What an artifact is, from its JSON texts, in the one spelling that settings are compared in."""
+    return reuse.normalised(ArtifactRequest(kind=kind, identity=json.loads(identity), capture=json.loads(capture)))
 
 
 def _bare(request: ArtifactRequest) -> ArtifactRequest:
     """The request as if it were for one row: what is left to compare are its settings."""
-    return replace(request, row_digests=("*",))
+    return replace(request, row_digests=_ONE_ROW)

@@ -3,9 +3,6 @@
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from django.db import connection
 
 from registry.models import RowSet
 
@@ -33,23 +30,7 @@ def key_of(digest: str) -> int:
     return int.from_bytes(hashlib.sha256(digest.encode()).digest()[:8], signed=True)
 
 
-def holding(digests: Sequence[str], *, probes: int) -> list[str]:
-    """Keys of the sets that are at least as large and hold `probes` of these digests, spread evenly over them."""
-    return _found("registry_rowsets_holding", [_spread(digests, probes), len(set(digests))])
-
-
-def touching(digests: Sequence[str], *, probes: int, most: int) -> list[str]:
-    """Keys of the sets nearest in size that hold at least one of `probes` of these digests."""
-    return _found("registry_rowsets_touching", [_spread(digests, probes), len(set(digests)), most])
-
-
-def _spread(digests: Sequence[str], number: int) -> list[int]:
+def spread(digests: Sequence[str], number: int) -> list[int]:
+    """Keys of `number` of the digests, spread evenly over them: what holds them probably holds all."""
     step = max(1, len(digests) // number)
     return [key_of(digest) for digest in digests[::step][:number]]
-
-
-def _found(function: str, values: list[Any]) -> list[str]:
-    places = ", ".join(["%s::bigint[]", *["%s"] * (len(values) - 1)])
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT sha256 FROM {function}({places})", values)  # noqa: S608 (two fixed names)
-        return [key for (key,) in cursor.fetchall()]

@@ -1,6 +1,9 @@
 """Artifacts, and requests for them."""
 
+import json
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
@@ -11,8 +14,10 @@ from registry.accounting.reuse import ArtifactRequest
 from registry.accounting.stages import TEACHER_ARTIFACTS
 from registry.api.fields import Flag, Number, Object, Payload, Text, Texts, Whole
 from registry.models import Artifact
+from registry.selectors.reusable import Reusable
 from registry.services.artifacts import SHARED_KINDS
 
+_MOMENT = serializers.DateTimeField()
 LARGEST_ENERGY_J = 1e18  # more than mankind uses in a day; beyond it sums overflow
 
 
@@ -75,6 +80,25 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
     def get_rows(self, artifact: Artifact) -> int:
         """How many rows."""
         return 0 if artifact.rows is None else artifact.rows.count
+
+
+_TEXTS_OF_JSON = ("identity", "capture", "production_missing", "evidence")
+_OF_PROJECT = {"project": "project_slug", "rows": "rows_count", "made_by_run": "made_by_run_id"}
+_OF_OTHERS = {"made_again_of": "made_again_of_id", "superseded_by": "superseded_by_id"}
+_COLUMN_OF = _OF_PROJECT | _OF_OTHERS
+
+
+def represented(row: Reusable) -> dict[str, Any]:
+    """What `ArtifactSerializer` would say of the artifact, straight from its columns: a lookup shows many."""
+    shown = {name: getattr(row, _COLUMN_OF.get(name, name)) for name in ArtifactSerializer.Meta.fields}
+    for name, value in shown.items():
+        if name in _TEXTS_OF_JSON:
+            shown[name] = json.loads(value)
+        elif isinstance(value, UUID):
+            shown[name] = str(value)
+        elif isinstance(value, datetime):
+            shown[name] = _MOMENT.to_representation(value)
+    return shown
 
 
 def listed(rows: QuerySet[Artifact]) -> QuerySet[Artifact]:
