@@ -7,6 +7,7 @@ from datetime import datetime
 from django.utils.translation import gettext as _
 
 from frontend.charts import Band, PowerLine, power_chart
+from registry.accounting.traced import Check
 from registry.models import Stage, Trace
 from registry.selectors import traces
 from registry.selectors.runs import RunDetail
@@ -27,6 +28,15 @@ class Row:
     name: str
     model: str
     rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A record's energy of one component or device beside that of its trace."""
+
+    stage: Stage
+    check: Check
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +75,17 @@ def rows(found: RunDetail) -> list[Row]:
             rowspan = 0 if place else len(lines)
             shown.append(Row(stage=record, trace=trace, line=line, name=name, model=model, rows=rowspan))
     return shown
+
+
+def claims(found: RunDetail) -> list[Claim]:
+    """What the records that have an uploaded trace say they drew, beside what it comes to."""
+    read = [(record, trace) for record in traces.records_of(found) if (trace := traces.trace_of(record))]
+    names = _names(record for record, _trace in read)
+    return [
+        Claim(stage=record, check=check, name=names.get((check.component, check.device), check.component.upper()))
+        for record, trace in read
+        for check in traces.checks_of(trace)
+    ]
 
 
 def stretches(found: RunDetail) -> list[Stretch]:

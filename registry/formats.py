@@ -49,6 +49,11 @@ def check(path: Path) -> None:
         raise FormatError(f"{path.name!r} is no {path.suffix[1:]} file but {_found(path) or problem}")
 
 
+def named(head: bytes) -> str | None:
+    """What a file is whose first bytes are those of another format than text; `None` where none is known."""
+    return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+
+
 def _found(path: Path) -> str | None:
     """What it is by its first bytes, if that is anything else than it claims to be."""
     with path.open("rb") as content:

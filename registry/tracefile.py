@@ -128,6 +128,24 @@ class TraceWriter:
         if len(buffer.times) >= self._rows:
             self._flush(buffer)
 
+    def add_block(
+        self,
+        component: str,
+        device: str,
+        times_s: NDArray[np.float64],
+        watts: NDArray[np.float64],
+        counters_mj: NDArray[np.int64],
+    ) -> None:
+        """Add readings of one line at once; NaN watts and negative millijoules were not read."""
+        buffer = self._buffers.get((component, device)) or self._begin(component, device)
+        if (watts < 0).any() or (watts > _HIGHEST_W).any():
+            raise TraceError(f"{component} {device}: its power is not between 0 and a gigawatt")
+        buffer.times.frombytes(times_s.astype(np.float64).tobytes())
+        buffer.watts.frombytes(watts.astype(np.float32).tobytes())
+        buffer.counters.frombytes(np.maximum(counters_mj, _NO_COUNTER).astype(np.int64).tobytes())
+        if len(buffer.times) >= self._rows:
+            self._flush(buffer)
+
     @property
     def lines(self) -> tuple[Line, ...]:
         """The figures of each line, in the order in which they began."""

@@ -46,7 +46,12 @@ def detail(request: HttpRequest, key: UUID) -> HttpResponse:
             response["HX-Trigger"] = "records-changed"
         return response
     template = "runs/_records.html" if part == RECORDS else "runs/detail.html"
-    context |= {"power": power.rows(found), "stretches": power.stretches(found), "judged": runs.judged(found.run)}
+    context |= {
+        "power": power.rows(found),
+        "stretches": power.stretches(found),
+        "claims": power.claims(found),
+        "judged": runs.judged(found.run),
+    }
     return render(request, template, context | {"may_review": _is_maintainer(request, found.run)})
 
 

@@ -13,6 +13,8 @@ class Trace(models.Model):
     sha256 = models.CharField(max_length=64)
     bytes = models.BigIntegerField()
     lines = models.JSONField(help_text="One object per component and device, as tracefile.Line.")
+    checks = models.JSONField(default=list, help_text="What the record claims beside it, as accounting.traced.Check.")
+    sent_sha256 = models.CharField(max_length=64, blank=True, default="", help_text="Of the file as it was uploaded.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from registry import storage
 from registry.accounting.thinning import Thinned, thin
+from registry.accounting.traced import Check
 from registry.models import Stage, Trace
 from registry.selectors.runs import RunDetail
 from registry.tracefile import FILE_NAME, Line, TraceError, TraceReader
@@ -59,6 +60,11 @@ def trace_of(stage: Stage) -> Trace | None:
 def lines_of(trace: Trace) -> tuple[Line, ...]:
     """Its lines in figures, without opening the file."""
     return tuple(Line.from_dict(line) for line in trace.lines)
+
+
+def checks_of(trace: Trace) -> tuple[Check, ...]:
+    """What its record claims beside it; empty for a worker's own."""
+    return tuple(Check.from_dict(check) for check in trace.checks)
 
 
 def read(trace: Trace, *, start_s: float, end_s: float, points: int = POINTS) -> tuple[TraceLine, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from registry.api.fields import Payload
 from registry.models import Trace
 from registry.selectors.traces import MAX_POINTS, POINTS, TraceLine
 
@@ -71,6 +72,49 @@ class TraceLineSerializer(serializers.Serializer[Any]):
         }
 
 
+class TraceUpload(Payload):
+    """A power trace of one record."""
+
+    file = serializers.FileField(
+        help_text="Columns `time_us` or `time_s` since the stage began, or `timestamp` (seconds since 1970, or a date "
+        "with its zone); and `component`, `device`, `power_w`, `counter_mj`, or `gpu_<n>_power_w`, `cpu_power_w`, …"
+    )
+
+
+class CheckSerializer(serializers.Serializer[Any]):
+    """What a record claims, in joules, beside what its trace comes to."""
+
+    component = serializers.CharField(help_text="gpu, cpu or ram.")
+    device = serializers.CharField(allow_blank=True, help_text="A GPU's UUID; empty for the component as a whole.")
+    claimed_j = serializers.FloatField(allow_null=True, help_text="What the record says; null where it says nothing.")
+    traced_j = serializers.FloatField(
+        allow_null=True, help_text="Without what gaps hid; null where the trace lacks a device that the record counts."
+    )
+    by = serializers.CharField(help_text="counter: the device's energy counter; power: the trapezoid rule.")
+    coverage = serializers.FloatField(allow_null=True, help_text="Share of the stage backed by samples, 0 to 1.")
+    difference = serializers.FloatField(
+        allow_null=True, help_text="Share of the claim; 0 where what the gaps hid may explain it; null: not compared."
+    )
+
+
+class KeptTraceSerializer(serializers.ModelSerializer[Trace]):
+    """A trace that was put beside a record."""
+
+    id = serializers.UUIDField(source="stage_id", read_only=True, help_text="Of the record.")
+    record_id = serializers.CharField(source="stage.record_id", read_only=True)
+    checks = CheckSerializer(many=True, read_only=True)
+    samples = serializers.SerializerMethodField(help_text="Of all lines together.")
+
+    class Meta:
+        model = Trace
+        fields = ["id", "record_id", "bytes", "sha256", "sent_sha256", "samples", "checks"]
+        read_only_fields = fields
+
+    def get_samples(self, trace: Trace) -> int:
+        """Readings of power that lie in it."""
+        return sum(line["samples"] for line in trace.lines)
+
+
 class TraceSerializer(serializers.Serializer[Any]):
     """The power trace of a stage record."""
 
@@ -78,10 +122,12 @@ class TraceSerializer(serializers.Serializer[Any]):
     record_id = serializers.CharField()
     kind = serializers.CharField()
     started_at = serializers.DateTimeField()
-    duration_s = serializers.FloatField(help_text="Seconds.")
+    duration_s = serializers.FloatField(allow_null=True, help_text="Seconds.")
     simulated = serializers.BooleanField()
     bytes = serializers.IntegerField(help_text="Of the Parquet file.")
     sha256 = serializers.CharField(help_text="Of the Parquet file.")
+    sent_sha256 = serializers.CharField(allow_blank=True, help_text="Of the file as it was uploaded; else empty.")
+    checks = CheckSerializer(many=True, help_text="Of an uploaded one: the record's claims beside it.")
     lines = TraceLineSerializer(many=True)
 
     def to_representation(self, trace: Trace) -> dict[str, Any]:
@@ -96,5 +142,7 @@ class TraceSerializer(serializers.Serializer[Any]):
             "simulated": stage.simulated,
             "bytes": trace.bytes,
             "sha256": trace.sha256,
+            "sent_sha256": trace.sent_sha256,
+            "checks": trace.checks,
             "lines": TraceLineSerializer(self.context["lines"], many=True).data,
         }

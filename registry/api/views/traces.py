@@ -9,7 +9,7 @@ from uuid import UUID
 from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
@@ -18,13 +18,18 @@ from rest_framework.response import Response
 from registry import storage
 from registry.api import access
 from registry.api.endpoint import Endpoint
-from registry.api.serializers.traces import TraceQuery, TraceSerializer
-from registry.models import Stage, Trace
+from registry.api.idempotency import once
+from registry.api.parsers import CappedFormParser
+from registry.api.serializers.traces import KeptTraceSerializer, TraceQuery, TraceSerializer, TraceUpload
+from registry.importers import powertrace
+from registry.models import Membership, Stage, Trace
 from registry.selectors import traces
+from registry.services import accounts
 from registry.services.errors import Missing
 from registry.tracefile import FILE_NAME, TraceError
 
 PARQUET = "application/vnd.apache.parquet"
+EXAMPLE = {"file": "time_s,gpu_power_w,cpu_power_w\n0,598.2,51\n1,601.7,49\n"}
 
 
 class ParquetRenderer(BaseRenderer):
@@ -42,6 +47,8 @@ class TraceView(Endpoint):
     pagination_class = None
     filter_backends = []
     renderer_classes = [JSONRenderer, ParquetRenderer]
+    parser_classes = [CappedFormParser]
+    scopes = {"POST": ("upload",)}
 
     @extend_schema(
         operation_id="get_trace",
@@ -65,6 +72,30 @@ class TraceView(Endpoint):
         except TraceError as error:
             raise Missing(f"{error}.") from error
         return Response(TraceSerializer(trace, context={"lines": lines}).data)
+
+    @extend_schema(
+        operation_id="upload_trace",
+        request={"multipart/form-data": TraceUpload},
+        responses={(201, "application/json"): KeptTraceSerializer, (200, "application/json"): KeptTraceSerializer},
+        examples=[
+            OpenApiExample("A minute at 1 Hz", value=EXAMPLE, request_only=True, media_type="multipart/form-data")
+        ],
+    )
+    @once
+    def post(self, request: Request, id: UUID) -> Response:
+        """Put a power trace beside a record: CSV, CSV in gzip, or Parquet. 201; 200 for the same file again.
+
+        Its energy is worked out anew, by component and device, and `checks` holds it against what the record claims. A
+        difference above 1 % is said of the record (`trace_disagrees`), which keeps its run off the frontier until a
+        maintainer accepts it. Another trace beside the same record is 409.
+        """
+        form = TraceUpload(data=request.data)
+        form.is_valid(raise_exception=True)
+        stage: Stage = access.get(request, Stage, pk=id)
+        person = access.actor(request)
+        accounts.require_role(person, stage.project, Membership.Role.SUBMITTER)
+        trace, created = powertrace.take(stage=stage, content=form.validated_data["file"], actor=person)
+        return Response(KeptTraceSerializer(trace).data, status=201 if created else 200)
 
     def handle_exception(self, exc: Exception) -> Response:
         """Refusals are JSON, whatever was asked for."""
