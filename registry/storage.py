@@ -13,7 +13,7 @@ import mimetypes
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,17 +78,43 @@ def key_of(files: list[StoredFile]) -> str:
     return digest_of(files)[:32]
 
 
-def put(folder: Path, files: list[StoredFile]) -> str:
+def is_file_name(name: str) -> bool:
+    """Whether a file may be called so."""
+    return _FILE.fullmatch(name) is not None
+
+
+def put(folder: Path, files: list[StoredFile], key: str = "") -> str:
     """Copy the files of `folder`, as `describe` read them, and verify each; the key they lie under.
+
+    `key`: another one than that of their content.
 
     What an earlier try left there intact is not sent again; what was damaged since is replaced. Nothing is complete
     before all of it is there. Raises `StorageError` where a copy differs from its file.
     """
-    key = key_of(files)
+    key = key or key_of(files)
     fs, root = _open(key)
     fs.makedirs(root, exist_ok=True)
     for file in files:
         _send(fs, folder / file.name, f"{root}/{file.name}", file)
+    _write(fs, f"{root}/{_COMPLETE}", json.dumps([file.to_dict() for file in files]).encode())
+    return key
+
+
+def staged(key: str, name: str, sha256: str) -> StoredFile | None:
+    """The one file that was put whole under `key`, if it was."""
+    fs, path = _place(key, name)
+    if not fs.exists(f"{path.rpartition('/')[0]}/{_COMPLETE}") or not fs.exists(path):
+        return None
+    return StoredFile(name=name, sha256=sha256, bytes=fs.size(path), media_type=_media_type(name))
+
+
+def assemble(files: Mapping[StoredFile, str]) -> str:
+    """Copy files that lie under keys of their own together; the key they lie under then. Raises `StorageError`."""
+    key = key_of(list(files))
+    fs, root = _open(key)
+    fs.makedirs(root, exist_ok=True)
+    for file, source in files.items():
+        _copy(fs, _place(source, file.name)[1], f"{root}/{file.name}", file)
     _write(fs, f"{root}/{_COMPLETE}", json.dumps([file.to_dict() for file in files]).encode())
     return key
 
@@ -236,20 +262,34 @@ def _check(path: Path) -> bool:
 
 
 def _describe(path: Path) -> StoredFile:
-    media_type = _MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return StoredFile(name=path.name, sha256=_sha256(path), bytes=path.stat().st_size, media_type=media_type)
+    return StoredFile(
+        name=path.name, sha256=_sha256(path), bytes=path.stat().st_size, media_type=_media_type(path.name)
+    )
+
+
+def _media_type(name: str) -> str:
+    return _MEDIA_TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def _send(fs: Any, path: Path, target: str, file: StoredFile) -> None:
     """One file to `target`, read back and verified before it stands there."""
+    _arrive(fs, target, file, lambda arriving: fs.put_file(str(path), arriving))
+
+
+def _copy(fs: Any, source: str, target: str, file: StoredFile) -> None:
+    """One file from elsewhere in the storage."""
+    _arrive(fs, target, file, lambda arriving: fs.cp_file(source, arriving))
+
+
+def _arrive(fs: Any, target: str, file: StoredFile, bring: Callable[[str], None]) -> None:
     if fs.exists(target) and fs.size(target) == file.bytes and _stored_sha256(fs, target) == file.sha256:
         return
     arriving = target if _shows_whole(fs) else f"{target}.{secrets.token_hex(4)}{_PART}"
-    fs.put_file(str(path), arriving)
+    bring(arriving)
     found = _stored_sha256(fs, arriving)
     if found != file.sha256:
         fs.rm_file(arriving)
-        raise StorageError(f"{path.name} arrived with the SHA-256 {found} and left with {file.sha256}; send it again")
+        raise StorageError(f"{file.name} arrived with the SHA-256 {found} and left with {file.sha256}; send it again")
     if arriving != target:
         fs.mv(arriving, target)
 

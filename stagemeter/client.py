@@ -5,7 +5,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 from urllib.parse import quote
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from uuid6 import uuid7
 
@@ -234,6 +234,47 @@ class Client:
             self._sleep(pause if left is None else min(pause, left))
             pause = min(pause * 1.5, LONGEST_WAIT_S)
 
+    def attach_files(self, artifact: str, files: Iterable[Path | str]) -> dict[str, Any]:
+        """Give an artifact that was registered without files these, all of them or none; the artifact.
+
+        Each file is checked on its way and there. What an earlier call sent before it broke off is not sent again.
+        """
+        return self._with_files(f"artifacts/{artifact}/files/", {}, artifact, [Path(file) for file in files])
+
+    def _with_files(
+        self, path: str, body: Mapping[str, Any], owner: str, files: Sequence[Path], *, inside: str = ""
+    ) -> dict[str, Any]:
+        """Post `body` naming `files` (under `inside` where given); those that the server lacks are sent first."""
+        by_name = {file.name: (file, _digest(file)) for file in files}
+        if len(by_name) < len(files):
+            raise ClientError("two of the files have one name; an artifact holds each name once")
+        upload = str(uuid5(NAMESPACE_URL, f"stagemeter-upload:{owner}"))  # the same in a later call
+        named = [{"name": name, "sha256": digest} for name, (_, digest) in by_name.items()]
+        stored: dict[str, Any] = {"upload": upload, "files": named}
+        wanted = {**body, inside: stored} if inside else {**body, **stored}
+        try:
+            return self._post(path, wanted)
+        except Refused as refused:
+            missing = refused.problems.get("missing") if isinstance(refused.problems, Mapping) else None
+            if refused.status != 409 or not missing:
+                raise
+        place = _named(project=body.get("project"), study=body.get("study"))
+        for name in missing:
+            file, digest = by_name[name]
+            self._put_file(f"artifacts/uploads/{upload}/{quote(name)}", file, {"sha256": digest, **place})
+        return self._post(path, wanted)
+
+    def _put_file(self, path: str, file: Path, query: Mapping[str, str]) -> None:
+        size = file.stat().st_size
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+
+        def ask() -> "httpx.Response":
+            with file.open("rb") as stream, Progress(file.name, size, unit="bytes") as bar:
+                content = _pieces(stream, bar)
+                return self._http.put(path, content=content, params=query, headers=headers, timeout=IMPORT_TIMEOUT_S)
+
+        self._send(path, ask)
+
     def _fetched(self, artifact: Mapping[str, Any], folder: Path, *, cut: bool) -> "Found":
         files = tuple(self._download(str(artifact["id"]), entry, folder) for entry in artifact.get("files", []))
         return Found(artifact=dict(artifact), files=files, cut=cut, lease=None)
@@ -382,10 +423,19 @@ class Lease:
         self._over.set()
         self._client._delete(f"artifacts/leases/{self.id}/")
 
-    def register(self, **facts: Any) -> dict[str, Any]:
-        """Register what was made: `name`, `production_energy_j` or `evidence`, `licence`, … as over REST."""
-        body = {name: value for name, value in self._body.items() if name != "seconds"}
-        answer = self._client._post("artifacts/", {**body, **facts})
+    def register(self, files: Iterable[Path | str] = (), **facts: Any) -> dict[str, Any]:
+        """Register what was made: `name`, `production_energy_j` or `evidence`, `licence`, … as over REST.
+
+        With `files` they are stored there, and whoever asks for the artifact gets them. It is offered once all of them
+        have arrived; a call that broke off goes on with those that have not.
+        """
+        body = {name: value for name, value in self._body.items() if name != "seconds"} | facts
+        paths = [Path(file) for file in files]
+        client = self._client
+        if paths:
+            answer = client._with_files("artifacts/", body, self.id, paths, inside="stored")
+        else:
+            answer = client._post("artifacts/", body)
         self._over.set()
         return answer
 
@@ -413,6 +463,12 @@ def _append(answer: "httpx.Response", part: Path, there: int, size: int, name: s
         for chunk in answer.iter_bytes():
             stream.write(chunk)
             bar.add(len(chunk))
+
+
+def _pieces(stream: IO[bytes], bar: Progress) -> Iterator[bytes]:
+    while piece := stream.read(1 << 20):
+        yield piece
+        bar.add(len(piece))
 
 
 def _digest(path: Path) -> str:

@@ -101,7 +101,7 @@ def _api(error: exceptions.APIException) -> tuple[int, dict[str, Any]]:
 
 
 def _conflict(error: Conflict) -> tuple[int, dict[str, Any]]:
-    detail = {name: str(value) for name, value in error.detail.items()}
+    detail = {name: value if isinstance(value, list) else str(value) for name, value in error.detail.items()}
     return 409, body_of("conflict", error.message) | detail
 
 

@@ -139,3 +139,16 @@ class CappedFormParser(MultiPartParser):
         """The fields and the file. Raises `TooLarge` and `ParseError`."""
         _check_length((parser_context or {}).get("request"), settings.MAX_IMPORT_BYTES)
         return super().parse(stream, media_type, parser_context)
+
+
+class OctetParser(BaseParser):
+    """The bytes of one file, left in the stream for the view to write to disk as they come."""
+
+    media_type = "application/octet-stream"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The stream itself. Raises `TooLarge` by the declared length."""
+        _check_length((parser_context or {}).get("request"), settings.MAX_ARTIFACT_FILE_BYTES)
+        return stream

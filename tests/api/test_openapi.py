@@ -67,6 +67,12 @@ def _registered(api, registration, teacher):
     return api.post("artifacts/", registration | {"identity": identity}).json()["id"]
 
 
+def _of_any_artifact(api, examples):
+    """The example that names files, which nobody has sent."""
+    path, body = examples.pop("attach_artifact_files")
+    return path.replace("{id}", _registered(api, examples["register_artifact"][1], "of files")), body
+
+
 def test_every_example_of_a_request_is_taken(owner, study, call_as):
     from registry.services import studies
 
@@ -76,6 +82,7 @@ def test_every_example_of_a_request_is_taken(owner, study, call_as):
     order = ["create_study", "upload_run", "register_artifact", "look_up_artifacts", "plan_run", "submit_run"]
     order += ["plan_sweep", "submit_sweep", "lease_artifact", "create_webhook"]
     examples = json.loads(text)
+    assert "have not arrived" in api.post(*_of_any_artifact(api, examples)).json()["error"]["message"]
     of_artifacts = {name: example for name, example in examples.items() if "/artifacts/{id}/" in example[0]}
     assert set(examples) == {*order, *of_artifacts, "book_stage_records", "book_scores", "review_stage_record"}
     for name in order:

@@ -39,6 +39,8 @@ def things(study):
         "artifact": [artifact.pk],
         "artifact-lease": [artifact.pk],
         "artifact-file": [artifact.pk, "rows.jsonl"],
+        "artifact-files": [artifact.pk],
+        "artifact-upload": [artifact.pk, "rows.jsonl"],
         "artifact-sharing": [artifact.pk],
         "artifact-licence": [artifact.pk],
         "withdraw": [artifact.pk],

@@ -109,3 +109,29 @@ def test_a_run_that_was_kept_offline_is_booked_with_its_records(client_of, membe
     (result,) = client_of(member).upload_spool(tmp_path)
     assert result == {"run": "kept", "status": "created", "index": 0}
     assert study.runs.get().stages.get().record_id == record.record_id
+
+
+def test_files_of_one_cluster_are_found_on_another(client_of, member, owner, study, tmp_path):
+    maker, files = client_of(member), [tmp_path / "rows.jsonl", tmp_path / "facts.json"]
+    for number, file in enumerate(files):
+        file.write_text(json.dumps({"row": number}) + "\n")
+    lease = maker.find_artifact(REQUEST, tmp_path, study=study.slug).lease
+    sent = []
+    put, maker._put_file = maker._put_file, lambda path, *rest: sent.append(path) or put(path, *rest)
+    with pytest.raises(Refused):  # breaks off after the files have travelled
+        lease.register(files, name="made", licence="no licence at all")
+    with lease:
+        made = lease.register(files, name="made", licence="Apache-2.0")
+    assert len(sent) == 2 and len(made["files"]) == 2
+    got = client_of(owner).find_artifact(REQUEST, tmp_path / "elsewhere", study=study.slug)
+    assert {path.name: path.read_bytes() for path in got.files} == {file.name: file.read_bytes() for file in files}
+
+
+def test_files_are_given_later_to_what_was_registered_without(client_of, member, owner, study, tmp_path):
+    maker = client_of(member)
+    made = maker.find_artifact(REQUEST, tmp_path, study=study.slug).lease.register(name="made", licence="Apache-2.0")
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    assert [file["name"] for file in maker.attach_files(made["id"], [tmp_path / "rows.jsonl"])["files"]] == [
+        "rows.jsonl"
+    ]
+    assert len(client_of(owner).find_artifact(REQUEST, tmp_path / "there", study=study.slug).files) == 1

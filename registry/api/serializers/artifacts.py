@@ -173,6 +173,20 @@ class RequestPayload(Payload):
         return attrs
 
 
+class ArtifactFilePayload(Payload):
+    """One file of an upload, by what it is."""
+
+    name = Text(max_length=100)
+    sha256 = serializers.RegexField(r"^[0-9a-f]{64}$", help_text="64 hex digits.")
+
+
+class UploadPayload(Payload):
+    """Files that were sent before, and are all there is of the artifact."""
+
+    upload = serializers.UUIDField(help_text="The id they were sent under.")
+    files = ArtifactFilePayload(many=True)
+
+
 class ArtifactRegistration(RequestPayload):
     """An artifact made elsewhere, and what it took to make it."""
 
@@ -214,6 +228,7 @@ class ArtifactRegistration(RequestPayload):
     content_sha256 = serializers.RegexField(r"^[0-9a-f]{64}$", required=False)
     meta = Object(required=False)
     simulated = Flag(required=False)
+    stored = UploadPayload(required=False, help_text="Its files, sent before: PUT artifacts/uploads/{upload}/{name}.")
 
 
 class SharingPayload(Payload):

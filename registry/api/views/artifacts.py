@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, PolymorphicProxySerializer, extend_schema
@@ -26,7 +27,7 @@ from registry.api.serializers.artifacts import (
 )
 from registry.api.serializers.lookup import LookupAnswer, SpecLookup
 from registry.models import Artifact, Run
-from registry.services import artifacts, licences
+from registry.services import artifacts, incoming, licences
 from registry.services.errors import Missing
 
 REGISTRATION: dict[str, Any] = {
@@ -77,15 +78,22 @@ class ArtifactsView(Endpoint):
         examples=[OpenApiExample("A logit cache made elsewhere", value=REGISTRATION, request_only=True)],
     )
     @once
+    @transaction.atomic
     def post(self, request: Request) -> Response:
-        """Register an artifact made elsewhere. 409, with the artifact, when one answers the same request already."""
+        """Register an artifact made elsewhere, with its files where `stored` names them.
+
+        409, with the artifact, when one answers the same request already; with `missing` while files have not arrived.
+        """
         form = ArtifactRegistration(data=request.data)
         form.is_valid(raise_exception=True)
         values = dict(form.validated_data)
         project = access.Desk(request).target(values)
-        made_by = values.pop("run_id", None)
+        made_by, stored = values.pop("run_id", None), values.pop("stored", None)
+        actor = access.actor(request)
+        upload = incoming.upload_of(actor, stored["upload"], stored["files"]) if stored else None
+        files = incoming.gather(upload, project) if upload else []
         artifact = artifacts.register(
-            actor=access.actor(request),
+            actor=actor,
             project=project,
             made_by_run=access.run_of(request, made_by, project) if made_by else None,
             name=values.pop("name", "") or Artifact.Kind(values["kind"]).label,
@@ -94,6 +102,8 @@ class ArtifactsView(Endpoint):
             licensing={key: values.pop(key) for key in licences.STATED if key in values},
             **values,
         )
+        if upload:
+            incoming.keep(actor=actor, artifact=artifact, upload=upload, files=files)
         return Response(_detail(artifact, request), status=201)
 
 
