@@ -33,6 +33,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("studies/", studies.listing, name="studies"),
     path("studies/<slug:slug>/", studies.detail, name="study"),
+    path("studies/<slug:slug>/drawn/", studies.drawn, name="study_drawn"),
     path("studies/<slug:slug>/points.json", studies.points_json, name="study_points_json"),
     path("studies/<slug:slug>/points.csv", studies.points_csv, name="study_points_csv"),
     path("studies/<slug:slug>/claims/", reference.claims, name="study_claims"),

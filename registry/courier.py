@@ -1,4 +1,4 @@
-"""The courier: sends the messages of the outbox to webhooks, in a process of its own.
+"""The courier: sends the messages of the outbox to webhooks, and draws what pages wait for, in a process of its own.
 
 `celery -A registry.courier worker -Q stagemeter.webhooks --pool threads`: a worker that trains for hours would keep
 every message waiting for as long. The database is the outbox; a timer here finds what the broker lost, what is to be
@@ -22,7 +22,8 @@ django.setup()
 from celery import Celery, bootsteps  # noqa: E402
 from django.db import DatabaseError, close_old_connections, connections  # noqa: E402
 
-from registry.services import deliveries  # noqa: E402
+from registry.services import deliveries, draws  # noqa: E402
+from registry.services.draws import DRAW  # noqa: E402
 from registry.services.outbox import DELIVER, QUEUE  # noqa: E402
 
 SWEEP_EVERY_S = 5.0
@@ -39,6 +40,12 @@ logger = logging.getLogger(__name__)
 def deliver(delivery_id: str) -> None:
     """Try that message, if it is due."""
     deliveries.deliver(uuid.UUID(delivery_id))
+
+
+@app.task(name=DRAW)
+def draw(study_id: str, assumed: dict[str, Any]) -> None:
+    """Draw how sure the places of that study are."""
+    draws.draw(uuid.UUID(study_id), assumed)
 
 
 class Rounds(bootsteps.StartStopStep):

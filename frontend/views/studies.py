@@ -24,8 +24,9 @@ from registry.accounting.outlook import Spot
 from registry.accounting.sci import Intensity
 from registry.accounting.uncertainty import Bounds, Sureness
 from registry.models import Study
-from registry.selectors import factors, home, large, outlook, runs, studies
+from registry.selectors import factors, home, large, noises, outlook, runs, studies
 from registry.selectors.measures import TooManyRuns
+from registry.services import draws
 from registry.tables import neutral
 
 # What a download holds of the axes beside the points in energy.
@@ -78,6 +79,16 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
     template = "studies/_view.html" if fragment else "studies/detail.html"
     response = render(request, template, context, status=200 if form.is_valid() else 400)
     response["Vary"] = "HX-Request"
+    return response
+
+
+@require_safe
+def drawn(request: HttpRequest, slug: str) -> HttpResponse:
+    """What a page with pending draws asks every two seconds: 204, and to load again once they are there."""
+    study, key = study_of(request, slug), request.GET.get("key", "").replace("\x00", "")[:100]
+    response = HttpResponse(status=204)
+    if not noises.current(study, key) or noises.found(study, key):
+        response["HX-Refresh"] = "true"
     return response
 
 
@@ -168,6 +179,7 @@ def view_of(request: HttpRequest, study: Study, figures: list[RunFigures], form:
     except TooManyRuns as error:
         form.add_error("cost", str(error))
         return {"view": None}
+    draws.ask(study, seen)
     view = _frontier(study, figures, asked)
     splits = outlook.splits(seen)
     colours = outlook.fingerprints(seen, asked["colour"]) if asked["colour"] else {}

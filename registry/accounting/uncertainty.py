@@ -36,14 +36,14 @@ from registry.accounting.axes import (
 from registry.accounting.figures import charge
 from registry.accounting.fronts import Column
 from registry.accounting.measures import RunMeasures, Score, charged
-from registry.accounting.outlook import Outlook, Spot, columns
+from registry.accounting.outlook import Outlook, Spot
 from registry.accounting.skyline import standing
 from registry.accounting.units import kwh
 
 ON, OFF, UNDECIDED = "on", "off", "not_decided"
 SURE = 0.95
-DRAWS, FEWEST_DRAWS, WORK = 2000, 200, 400_000  # draws × points stay below WORK
-MOST_SPOTS = 500
+DRAWS, FEWEST_DRAWS, WORK = 2000, 400, 4_000_000  # draws × points stay below WORK, or memory would not
+QUICK = 200  # spots up to which a page draws by itself: a quarter of a second
 FEW = 100  # points up to which comparing every pair is quicker than sorting every draw
 
 
@@ -78,15 +78,15 @@ class Sureness:
 class Noise:
     """What was drawn. `sources` says what noise there is at all; with none, no verdict is any surer than stated.
 
-    `assumed` lists benchmarks whose error is the reader's assumption, `unstated` those without any error. Of very
-    many spots the `left_out` ones, farthest behind the front, are not drawn.
+    `assumed` lists benchmarks whose error is the reader's assumption, `unstated` those without any error. With
+    `pending` there are too many spots for a page to wait: until they are drawn, nothing is said of any.
     """
 
     draws: int
     sources: tuple[str, ...]
     assumed: tuple[str, ...] = ()
     unstated: tuple[str, ...] = ()
-    left_out: int = 0
+    pending: bool = False
     of: Mapping[str, Sureness] = field(default_factory=dict)
 
     @property
@@ -128,14 +128,17 @@ def _bounds(run: RunMeasures, axes: Axes) -> tuple[float, float, float, float] |
     return lower, upper, bounded, whole
 
 
-def noise(seen: Outlook, *, suite: Sequence[str] = (), assumed_points: float | None = None) -> Noise:
+def noise(
+    seen: Outlook, *, suite: Sequence[str] = (), assumed_points: float | None = None, most: int | None = None
+) -> Noise:
     """The probability that each complete spot is on the front, and the verdict that follows.
 
     `assumed_points` is the standard error of a benchmark that states none, in points of a scale of a hundred. On or off
     the front is decided at 95 of 100 draws; in between it is not decided. Draws are the same for the same figures,
-    whatever else stands beside them. Without any noise a place is what it is: probability 1 or 0.
+    whatever else stands beside them. Without any noise a place is what it is: probability 1 or 0. Of more than `most`
+    spots none is drawn, and the answer is pending.
     """
-    axes, spots = seen.axes, _nearest_the_front(seen)
+    axes, spots = seen.axes, list(seen.standing)
     weights = weights_of(axes, tuple(suite)) or ({axes.quality: 1.0} if axes.quality not in (SUITE, WEIGHTED) else {})
     told = _errors_told(spots, weights, assumed_points)
     sources = _sources(spots, axes, told)
@@ -144,31 +147,18 @@ def noise(seen: Outlook, *, suite: Sequence[str] = (), assumed_points: float | N
         sources=sources,
         assumed=told.assumed,
         unstated=told.unstated,
-        left_out=len(seen.standing) - len(spots),
         of={spot.point.key: _certain(spot) for spot in spots},
     )
     if not sources or not spots:
         return told_of
+    if most is not None and len(spots) > most:
+        return replace(told_of, pending=True, of={})
     draws = max(FEWEST_DRAWS, min(DRAWS, WORK // len(spots)))
     errors = _Errors(axes=axes, weights=weights, assumed=assumed_points, shared={}, draws=draws)
     errors = _with_the_teachers(errors, spots[0].runs[0].teacher_scores)
     drawn = [_draw(spot, errors) for spot in spots]
     of = {spot.point.key: _sureness(odd, one) for spot, odd, one in zip(spots, _odds(drawn), drawn, strict=True)}
     return replace(told_of, draws=draws, of=of)
-
-
-def _nearest_the_front(seen: Outlook) -> list[Spot]:
-    """The front, then those it beats by least, each axis in shares of its extent; no more than can be drawn."""
-    spots = list(seen.standing)
-    if len(spots) <= MOST_SPOTS:
-        return spots
-    cost, quality = columns(spots)
-    extent = (float(np.ptp(cost)) or 1.0, float(np.ptp(quality)) or 1.0)
-
-    def behind(spot: Spot) -> float:
-        return (spot.cost_excess or 0.0) / extent[0] + (spot.quality_shortfall or 0.0) / extent[1]
-
-    return sorted(spots, key=behind)[:MOST_SPOTS]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from registry.accounting.outlook import Outlook, Spot, outlook
 from registry.accounting.payback import CountInterval, Substitution, count_interval, substitutions
 from registry.accounting.sci import Intensity, sci
 from registry.accounting.split import Part, split
-from registry.accounting.uncertainty import Bounds, Noise, bounds_of, noise
+from registry.accounting.uncertainty import QUICK, Bounds, Noise, bounds_of, noise
 from registry.models import Run, Study
+from registry.selectors import noises
 from registry.selectors.measures import MOST_RUNS, measures
 from registry.selectors.studies import BreakEven, shows_simulated
 
@@ -27,7 +28,7 @@ class StudyOutlook:
     """A study on two axes. `bounds` are by point; `mixes` say in what the runs differ that should not.
 
     `unread` says that the study has too many runs for records and scores to be read: then nothing is known of noise,
-    bounds or mixes, and no axis but energy against Q can be had.
+    bounds or mixes, and no axis but energy against Q can be had. `noise_key` names draws that are still pending.
     """
 
     slug: str
@@ -38,6 +39,7 @@ class StudyOutlook:
     bounds: Mapping[str, Bounds]
     mixes: tuple[Mix, ...]
     unread: bool
+    noise_key: str = ""
 
 
 def kept(runs: Sequence[RunFigures], assumed: Assumptions) -> list[RunFigures]:
@@ -65,16 +67,27 @@ def of_study(study: Study, runs: Sequence[RunFigures], assumed: Assumptions) -> 
         workloads=workloads,
         reference=assumed.reference,
     )
+    drawn, key = (_nothing_drawn(), "") if unread else _noise(study, seen, assumed)
     return StudyOutlook(
         slug=study.slug,
         assumed=assumed,
         runs=tuple(read),
         seen=seen,
-        noise=_nothing_drawn() if unread else noise(seen, suite=study.suite, assumed_points=assumed.error_points),
+        noise=drawn,
+        noise_key=key if drawn.pending else "",
         bounds={} if unread else _bounds(seen),
         mixes=() if unread else _mixes(chosen),
         unread=unread,
     )
+
+
+def _noise(study: Study, seen: Outlook, assumed: Assumptions) -> tuple[Noise, str]:
+    """What was drawn, here or by the courier, or that it is pending; and the key it is kept under."""
+    drawn = noise(seen, suite=study.suite, assumed_points=assumed.error_points, most=QUICK)
+    if not drawn.pending:
+        return drawn, ""
+    key = noises.key_of(study, seen, assumed)
+    return noises.found(study, key) or drawn, key
 
 
 def _nothing_drawn() -> Noise:

@@ -54,6 +54,7 @@ class OutlookSerializer(serializers.Serializer[Any]):
     reference = _pair(allow_null=True, help_text="Cost and quality.")
     reference_given = serializers.BooleanField(help_text="Else the worst of both among the points.")
     draws = serializers.IntegerField(help_text="0: nothing states an error, so places stand as they are.")
+    pending = serializers.BooleanField(help_text="A worker draws; until then there are no probabilities. Ask again.")
     noise = serializers.ListField(child=serializers.CharField(), help_text="What was drawn.")
     assumed_errors = serializers.ListField(child=serializers.CharField(), help_text="Benchmarks.")
     unstated_errors = serializers.ListField(child=serializers.CharField(), help_text="Benchmarks taken as exact.")

@@ -38,6 +38,7 @@ from registry.api.serializers.outlook import (
 from registry.models import Study
 from registry.selectors import factors, outlook, sensitivity, studies
 from registry.selectors.measures import TooManyRuns
+from registry.services import draws
 from registry.services.errors import Invalid
 
 ASSUMPTIONS = [
@@ -104,7 +105,8 @@ class OutlookView(StudyAnalysis):
     @extend_schema(operation_id="get_outlook", parameters=ASSUMPTIONS, responses=OutlookSerializer)
     def get(self, request: Request, slug: str) -> Response:
         """The frontier over any cost and quality, its hypervolume, and how sure each place is."""
-        _study, view = looked_at(request, slug)
+        study, view = looked_at(request, slug)
+        draws.ask(study, view)
         return Response(_outlook(view))
 
 
@@ -121,6 +123,7 @@ def _outlook(view: outlook.StudyOutlook) -> dict[str, Any]:
         "reference": list(seen.reference) if seen.reference else None,
         "reference_given": seen.reference_given,
         "draws": noise.draws,
+        "pending": noise.pending,
         "noise": list(noise.sources),
         "assumed_errors": list(noise.assumed),
         "unstated_errors": list(noise.unstated),
