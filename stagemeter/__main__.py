@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -449,7 +449,26 @@ def plan_command(options: argparse.Namespace) -> int:
         return _print(answer)
     for stage in answer["stages"]:
         print(f"{stage['kind']}: {stage['action'] or 'run'}{': ' if stage['reason'] else ''}{stage['reason']}")
+        for line in _costs(stage):
+            print(f"  {line}")
     return OK
+
+
+def _costs(stage: Mapping[str, Any]) -> Iterator[str]:
+    """What a planned stage is expected to cost, and the floor of its work, in words."""
+    energy_j, least = stage.get("expected_energy_j"), stage.get("floor")
+    expected = "" if energy_j is None else f"{_in_kwh(energy_j)}, "
+    yield f"expected: {expected}{stage['expected_basis']}"
+    if least:
+        memory = stage["memory_bytes"] / 2**30
+        yield (
+            f"at least {_in_kwh(least['energy_j'])} and {least['duration_s'] / 3600:.3g} h on one {least['device']}, "
+            f"with {memory:.3g} GiB of its memory, if every row is as long as it may be"
+        )
+
+
+def _in_kwh(energy_j: float) -> str:
+    return f"{energy_j / 3.6e6:.3g} kWh"
 
 
 def submit_command(options: argparse.Namespace) -> int:

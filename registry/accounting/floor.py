@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 TRAINING_FACTOR = 3  # forward, and a backward pass of twice its size
-ATTAINABLE = 0.5  # share of a device's peak that a good implementation reaches; 0.4 for models of about 1B
+ATTAINABLE = 0.5  # share of a device's peak that a good implementation reaches
+ATTAINABLE_SMALL, SMALL = 0.4, 2e9  # and for models of fewer parameters than that, such as 1B
 POWER_SHARE = 650 / 700  # of the power limit while it does: 650 W of an H100's 700
 
 
@@ -261,7 +262,7 @@ def paper_floor(stage: str, size: str, *, share: float | None = None) -> Floor |
         "head_positions": PAPER_POSITIONS,
     }
     if stage == "student_training":
-        chosen = share or (0.4 if size == "1B" else ATTAINABLE)
+        chosen = share or (ATTAINABLE_SMALL if PAPER_SHAPES[size].parameters < SMALL else ATTAINABLE)
         return floor(Work(flops=training_flops(PAPER_SHAPES[size], **read)), device, share=chosen)
     if stage == "logit_caching":
         return floor(Work(flops=forward_flops(PAPER_SHAPES["32B"], **read)), device, share=share or ATTAINABLE)

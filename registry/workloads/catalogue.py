@@ -7,10 +7,11 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+from registry.accounting.floor import PAPER_SHAPES, ModelShape
 from registry.accounting.plan import Identities
 from registry.accounting.spec import ModelSpec, RunSpec, layer_block
 from registry.workloads import files, tour
@@ -132,6 +133,33 @@ def model(id: str, revision: str = "main") -> ModelEntry:
         params=None,
         layers=None,
     )
+
+
+# Shapes of the models that a plan can be reckoned for without asking a hub.
+_SHAPES: dict[str, ModelShape] = {
+    SMOLLM2: ModelShape(
+        parameters=106_204_032, layers=SMOLLM2_LAYERS, attention_width=576, vocabulary=49_152, width=576
+    ),
+    **{
+        entry: PAPER_SHAPES[size]
+        for entry, size in {
+            "allenai/OLMo-2-0425-1B": "1B",
+            "allenai/OLMo-2-1124-7B": "7B",
+            "allenai/OLMo-2-1124-13B": "13B",
+            "allenai/OLMo-2-0325-32B-SFT": "32B",
+        }.items()
+    },
+}
+
+
+def model_shape(spec: ModelSpec) -> ModelShape | None:
+    """What the formulas for operations need of a model, its dropped layers left out; `None` where only a hub knows."""
+    whole = _SHAPES.get(spec.id)
+    block = layer_block(spec.drop_layers)
+    if whole is None or not isinstance(block, tuple):
+        return whole
+    kept = whole.layers - (block[1] - block[0] + 1)
+    return replace(whole, layers=kept, parameters=whole.parameters * kept // whole.layers)
 
 
 def smollm2_file() -> Path | None:

@@ -26,6 +26,8 @@ def test_a_plan_names_stages_decisions_and_costs_and_changes_nothing(api, study)
     assert plan["stages"][1]["action"] == "make"
     assert plan["stages"][1]["expected_energy_j"] is None
     assert plan["stages"][1]["expected_basis"].startswith("unknown")
+    assert plan["stages"][1]["floor"]["energy_j"] > 0
+    assert plan["stages"][0]["floor"] is None
     assert plan["needs_reference"] is True
     assert not Run.objects.exists()
     assert not Artifact.objects.exists()

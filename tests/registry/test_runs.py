@@ -31,6 +31,20 @@ def test_planning_changes_nothing(study, member):
     assert (Run.objects.count(), Artifact.objects.count()) == (0, 0)
 
 
+def test_what_was_measured_is_scaled_by_the_work_that_is_planned(study, member, tmp_path):
+    work_through(runs.submit(actor=member, study=study, spec=make_spec("kd")), tmp_path)
+    dataset = make_spec().to_dict()["dataset"] | {"train_rows": 80}
+    longer = make_spec("kd", dataset=dataset, training={"max_steps": 1000})
+    expected = {stage.planned.kind: stage.expected for stage in runs.plan(user=member, study=study, spec=longer).stages}
+    assert expected["logit_caching"].energy_j == pytest.approx(2 * 1100.0)
+    assert "scaled by the work" in expected["logit_caching"].basis
+    assert expected["student_training"].energy_j == pytest.approx(1100.0 / 2)  # half of the steps by default
+    assert "over as much work as they did" in expected["preprocess"].basis
+    assert expected["student_training"].floor.device == "H100"
+    assert expected["student_training"].memory_bytes > 0
+    assert (expected["evaluation"].floor, expected["evaluation"].memory_bytes) == (None, None)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_run_goes_through_its_stages_and_the_teacher_is_evaluated_once(study, member, tmp_path):
     first = runs.submit(actor=member, study=study, spec=make_spec("kd"))

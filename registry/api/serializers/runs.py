@@ -201,6 +201,19 @@ class RunDetailSerializer(RunSerializer):
         return RunUseSerializer(uses, many=True).data
 
 
+class FloorSerializer(serializers.Serializer[Any]):
+    """The least that a stage's work can cost, if every row is as long as the spec allows."""
+
+    energy_j = serializers.FloatField()
+    duration_s = serializers.FloatField()
+    bound = serializers.ChoiceField(["compute", "memory"], help_text="Which limit of the device holds.")
+    device = serializers.CharField()
+    devices = serializers.IntegerField()
+    share = serializers.FloatField(help_text="Of the device's peak that is taken as attainable.")
+    power_w = serializers.FloatField()
+    precision = serializers.CharField()
+
+
 class StagePlanSerializer(serializers.Serializer[Any]):
     """One stage that would run."""
 
@@ -214,6 +227,8 @@ class StagePlanSerializer(serializers.Serializer[Any]):
     offer = OfferSerializer(allow_null=True)
     expected_energy_j = serializers.FloatField(allow_null=True)
     expected_basis = serializers.CharField(help_text="Where that figure is from, or why there is none.")
+    floor = FloorSerializer(allow_null=True, help_text="null where no formula or no model's shape is known.")
+    memory_bytes = serializers.FloatField(allow_null=True, help_text="Of the device, at a time, by formula.")
 
 
 class RunPlanSerializer(serializers.Serializer[Any]):

@@ -270,6 +270,8 @@ def _stage(stage: StagePlan, near: dict[str, Any]) -> dict[str, Any]:
         "offer": asdict(decision.offer) if decision and decision.offer else None,
         "expected_energy_j": stage.expected.energy_j,
         "expected_basis": stage.expected.basis,
+        "floor": asdict(stage.expected.floor) if stage.expected.floor else None,
+        "memory_bytes": stage.expected.memory_bytes,
     }
 
 
