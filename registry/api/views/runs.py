@@ -16,6 +16,7 @@ from registry.api.bulk import ListParser, NDJSONParser
 from registry.api.endpoint import Endpoint
 from registry.api.filters import RunFilter
 from registry.api.idempotency import once
+from registry.api.pagination import ordered_by
 from registry.api.refusals import TooLarge
 from registry.api.serializers.artifacts import ArtifactSerializer
 from registry.api.serializers.batches import CREATED, SAME, RunResults
@@ -78,7 +79,8 @@ class RunsView(Endpoint):
         """Runs, newest first, each in short; `fields` names more: project, origin, teacher, summary, when it ran."""
         wanted = self.fields(run_rows.KNOWN) or run_rows.SHORT
         rows = self.filter_queryset(access.visible(request, Run))
-        page = self.paginate_queryset(rows.values_list(*run_rows.columns(wanted), named=True))
+        columns = dict.fromkeys([*run_rows.columns(wanted), *ordered_by(request, self)])
+        page = self.paginate_queryset(rows.values_list(*columns, named=True))
         return self.get_paginated_response(run_rows.shown(page or (), wanted))
 
     @extend_schema(
