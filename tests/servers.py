@@ -1,13 +1,17 @@
-"""Loaded before Django: a home of its own for this test run, with real PostgreSQL and Valkey in it."""
+"""Loaded before Django: a home of its own for each process that runs tests, with real PostgreSQL and Valkey in it."""
 
 import atexit
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+import pytest
+
+from tests import spread
 
 HOME = Path(tempfile.mkdtemp(prefix="stagemeter-tests-"))
 HOME.chmod(0o755)
@@ -15,7 +19,8 @@ HOME.chmod(0o755)
 os.environ["STAGEMETER_HOME"] = str(HOME)
 os.environ["STAGEMETER_ARTIFACT_URL"] = f"file://{HOME / 'artifacts'}"
 # The tests start hundreds of Python processes. Told to write no bytecode, each would compile its imports anew, which
-# for CodeCarbon, Django or torch takes seconds; so what they compile is kept for as long as the tests run.
+# for CodeCarbon, Django or torch takes seconds; so what they compile is kept for as long as the tests run, in the home
+# of the first process for all of them.
 if sys.dont_write_bytecode:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(HOME / "bytecode")
@@ -36,5 +41,12 @@ def _hurry() -> None:
         connection.execute("SELECT pg_reload_conf()")
 
 
-embedded.fill_environment()
-_hurry()
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    """Servers for whoever runs tests. Who only hands them out needs none."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and spread.processes(early_config.known_args_namespace):
+        os.environ |= {"DATABASE_URL": "postgresql:///none", "REDIS_URL": "redis://none"}
+    else:
+        embedded.fill_environment()
+        _hurry()
+    return (yield)
