@@ -25,7 +25,7 @@ def neutral(value: Any) -> Any:
 
 def as_csv(columns: Columns, rows: Rows) -> Iterator[bytes]:
     """UTF-8 with a header; `None` is an empty cell."""
-    yield _lines([list(columns)])
+    yield _lines([[neutral(name) for name in columns]])
     for batch in _batches(rows):
         yield _lines([[neutral(_plain(value)) for value in row] for row in batch])
 

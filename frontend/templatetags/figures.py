@@ -17,6 +17,7 @@ from frontend.sparkline import Sparkline, sparkline
 from registry.accounting.frontier import Placement
 from registry.accounting.units import JOULES_PER_KWH
 from registry.models import Stage
+from registry.tables import FORMATS
 
 register = template.Library()
 UNITS: Mapping[str, float] = {"kWh": JOULES_PER_KWH, "Wh": JOULES_PER_KWH / 1000, "J": 1.0}
@@ -296,13 +297,28 @@ def field(form: Any, name: str) -> dict[str, Any]:
     return {"field": form[name]}
 
 
-@register.inclusion_tag("charts/_links.html", takes_context=True)
-def chart_links(context: Any, name: str) -> dict[str, Any]:
-    """A chart as files, and the frame for other pages where anybody may see it, under the parameters of this view."""
+def _page_of(context: Any) -> tuple[str, Any, list[Any], str]:
+    """What this page is of: its word in the names of addresses, the object, their arguments, the view's parameters."""
     page = next((page for page in ("study", "run", "artifact") if page in context), "compare")
     of = context.get(page)
     args = [] if of is None else [of.slug if page == "study" else of.pk]
     query = context["query"] if "query" in context else context["request"].GET.urlencode()
+    return page, of, args, query
+
+
+@register.inclusion_tag("tables/_links.html", takes_context=True)
+def table_links(context: Any, name: str) -> dict[str, Any]:
+    """The table of that name as files, under the parameters of this view; nothing in print."""
+    page, _of, args, query = _page_of(context)
+    named = [*args, name] if args else []
+    lie_at = {form: reverse(f"{page}_table", args=[*named, form]) for form in FORMATS}
+    return {"lie_at": {} if "in_print" in context else lie_at, "query": query}
+
+
+@register.inclusion_tag("charts/_links.html", takes_context=True)
+def chart_links(context: Any, name: str) -> dict[str, Any]:
+    """A chart as files, and the frame for other pages where anybody may see it, under the parameters of this view."""
+    page, of, args, query = _page_of(context)
     lies_at = {form: reverse(f"{page}_figure", args=[*args, name, form]) for form in ("svg", "png")}
     links = {"name": name, "query": query, "lies_at": lies_at, "frame": ""}
     if of is not None and of.project.public and "request" in context:

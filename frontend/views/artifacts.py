@@ -30,19 +30,28 @@ USE_TITLE = gettext_lazy("Energy per use of the production, as more finished run
 @require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """All artifacts by words, facets and order; the address holds everything that was chosen."""
-    asked = {name: str(value) for name, value in request.GET.items() if value}
-    known = ("q", "sort", "after", *artifact_search.FACETS)
-    context: dict[str, Any] = {"asked": asked, "sorts": artifact_search.SORTS, "facet_names": artifact_search.FACETS}
+    context: dict[str, Any] = {
+        "asked": request.GET.dict(),
+        "sorts": artifact_search.SORTS,
+        "facet_names": artifact_search.FACETS,
+    }
     try:
-        unknown = [name for name in asked if name not in known]
-        if unknown:
-            raise artifact_search.SearchError(f"{unknown[0][:40]!r} is no filter here; known are {', '.join(known)}")
-        if any("\x00" in value for value in asked.values()):
-            raise artifact_search.SearchError("A filter holds a null character, which no artifact has.")
-        context["results"] = artifact_search.search(request.user, asked)
+        context["results"] = artifact_search.search(request.user, asked_of(request))
     except artifact_search.SearchError as error:
         return render(request, "artifacts/list.html", context | {"problem": str(error)}, status=400)
     return render(request, "artifacts/list.html", context)
+
+
+def asked_of(request: HttpRequest) -> dict[str, str]:
+    """What the address chooses. Raises `SearchError` for what no list has."""
+    asked = {name: str(value) for name, value in request.GET.items() if value}
+    known = ("q", "sort", "after", *artifact_search.FACETS)
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise artifact_search.SearchError(f"{unknown[0][:40]!r} is no filter here; known are {', '.join(known)}")
+    if any("\x00" in value for value in asked.values()):
+        raise artifact_search.SearchError("A filter holds a null character, which no artifact has.")
+    return asked
 
 
 @require_safe

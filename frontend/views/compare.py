@@ -28,22 +28,26 @@ OVERLAY_TITLE = _("Each run from the moment its stage began; nothing bridges a g
 def compare(request: HttpRequest) -> HttpResponse:
     """Up to twenty runs named by `?run=`, what differs or (`?all=1`) everything, with their power by stage."""
     try:
-        found = comparison.compare(request.GET.getlist("run"), request.user)
+        context = compared(request)
     except ValueError as error:
         return render(request, "runs/compare.html", {"problem": str(error)}, status=400)
+    found: comparison.Comparison = context["found"]
+    charts = charts_of(found, [name for name, _detail in context["names"]])
+    context |= {"groups": GROUPS, "charts": charts, "overlay_title": OVERLAY_TITLE}
+    return render(request, "runs/compare.html", context)
+
+
+def compared(request: HttpRequest) -> dict[str, Any]:
+    """The facts of the runs asked for. Raises `ValueError` for too many."""
+    found = comparison.compare(request.GET.getlist("run"), request.user)
     everything = bool(request.GET.get("all"))
-    names = names_of(found.runs)
-    context: dict[str, Any] = {
+    return {
         "found": found,
         "rows": found.rows if everything else found.differing,
         "hidden": 0 if everything else len(found.rows) - len(found.differing),
         "everything": everything,
-        "groups": GROUPS,
-        "names": list(zip(names, found.runs, strict=True)),
-        "charts": charts_of(found, names),
-        "overlay_title": OVERLAY_TITLE,
+        "names": list(zip(names_of(found.runs), found.runs, strict=True)),
     }
-    return render(request, "runs/compare.html", context)
 
 
 def charts_of(found: comparison.Comparison, names: list[str]) -> list[tuple[str, str, str, Any]]:

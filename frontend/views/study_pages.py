@@ -86,17 +86,21 @@ def settings_of(seen: outlook.StudyOutlook) -> dict[str, Any]:
 @require_safe
 def advice(request: HttpRequest, slug: str) -> HttpResponse:
     """Which pipeline and size to choose, with the arithmetic shown."""
-    study = study_of(request, slug)
+    context = advice_of(request, study_of(request, slug))
+    return _answer(request, "advice", context, ok="advice" in context)
+
+
+def advice_of(request: HttpRequest, study: Study) -> dict[str, Any]:
+    """Controls, wishes and, where both can be, the advice."""
     form, seen = seen_of(request, study)
     sizes = list(dict.fromkeys(run.figures.student for run in seen.runs)) if seen else []
     given = request.GET.copy()
     given.setdefault("students", "1")
     wishes = WishForm(given, sizes=sizes)
-    good = seen is not None and wishes.is_valid()
     context: dict[str, Any] = {"study": study, "form": form, "wishes": wishes}
-    if seen is not None and good:
+    if wishes.is_valid() and seen is not None:
         context["advice"] = sensitivity.advice(seen, study, wishes.wish)
-    return _answer(request, "advice", context, ok=good)
+    return context
 
 
 def _answer(request: HttpRequest, page: str, context: dict[str, Any], *, ok: bool) -> HttpResponse:

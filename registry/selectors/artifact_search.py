@@ -6,7 +6,7 @@ the one before. What is counted for the facets is bounded, so that a million art
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -91,10 +91,7 @@ def search(user: Reader, asked: Mapping[str, str]) -> Results:
     sort = asked.get("sort") or "newest"
     if sort not in SORTS:
         raise SearchError(f"sort: {sort[:40]!r} is not one of {', '.join(SORTS)}")
-    chosen = {name: asked[name] for name in FACETS if asked.get(name)}
-    for name, known in (("kind", Artifact.Kind.values), ("status", Artifact.Status.values)):
-        if chosen.get(name, known[0]) not in known:
-            raise SearchError(f"{name}: {chosen[name][:40]!r} is not one of {', '.join(known)}")
+    chosen = _facets_asked(asked)
     seen: QuerySet[Artifact] = Artifact.objects.visible_to(user)
     found = matching(seen, asked.get("q", ""))
     rows = _page(_chosen(found, chosen), sort, asked.get("after", ""))
@@ -105,6 +102,21 @@ def search(user: Reader, asked: Mapping[str, str]) -> Results:
         after=_key_after(rows[PAGE - 1], sort) if more else "",
         sort=sort,
     )
+
+
+def everything(user: Reader, asked: Mapping[str, str]) -> Iterator[Artifact]:
+    """Every artifact that q and the facets of `asked` leave, newest first. Raises `SearchError`."""
+    seen: QuerySet[Artifact] = Artifact.objects.visible_to(user)
+    found = _chosen(matching(seen, asked.get("q", "")), _facets_asked(asked))
+    return _listed(found).order_by("-id").iterator(chunk_size=1000)
+
+
+def _facets_asked(asked: Mapping[str, str]) -> dict[str, str]:
+    chosen = {name: asked[name] for name in FACETS if asked.get(name)}
+    for name, known in (("kind", Artifact.Kind.values), ("status", Artifact.Status.values)):
+        if chosen.get(name, known[0]) not in known:
+            raise SearchError(f"{name}: {chosen[name][:40]!r} is not one of {', '.join(known)}")
+    return chosen
 
 
 def _chosen(rows: QuerySet[Artifact], chosen: Mapping[str, str]) -> QuerySet[Artifact]:
@@ -118,9 +130,12 @@ def _page(rows: QuerySet[Artifact], sort: str, after: str) -> list[Artifact]:
     if column:
         rows = rows.filter(**{f"{column}__isnull": False})
     rows = rows.filter(_below(sort, after)) if after else rows
+    return list(_listed(rows).order_by(*order)[: PAGE + 1])
+
+
+def _listed(rows: QuerySet[Artifact]) -> QuerySet[Artifact]:
     shown = rows.select_related("project", "rows").defer("identity", "manifest", "meta", "rows__digests", "rows__keys")
-    shown = shown.annotate(finished_uses=_finished_uses())
-    return list(shown.order_by(*order)[: PAGE + 1])
+    return shown.annotate(finished_uses=_finished_uses())
 
 
 def _finished_uses() -> Subquery:
