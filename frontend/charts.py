@@ -69,6 +69,7 @@ class AmortisationCurve:
     student: str = ""  # students differ by symbol, pipelines by colour
     break_even: int | None = None
     asymptote_j: float | None = None  # what is left when the teacher's part is shared by ever more
+    counted: bool = False  # uses that were made, each a point: nothing lies between one and two of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +205,7 @@ def _amortisation(curve: AmortisationCurve, style: Mapping[str, str], unit: str,
         name=escaped(curve.label),
         x=[n for n, _ in curve.points],
         y=values,
-        mode="lines" if constant else "lines+markers",
+        mode="markers" if curve.counted else "lines" if constant else "lines+markers",
         line={"color": style["color"], "dash": "dash" if constant else "solid"},
         marker={**marker, "color": style["color"], "line": {"width": 0}},
         hovertext=[f"{escaped(curve.label)}{', breaks even here' if star else ''}" for star in stars],

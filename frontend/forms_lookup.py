@@ -20,7 +20,9 @@ from registry.models import Artifact, Study
 PIPELINE_FOR = {"logit_cache": KD, "synthetic_dataset": SYNTHETIC_SFT}
 # What no spec says, under the names that REST has for it, with what is meant where it is left out.
 BEYOND = {"engine": ENGINE, "overlong_rows": OVERLONG_ROWS}
-_SETTINGS = {name: hint for name, hint, _default in settings_of() if any(name in some for some in DETERMINING.values())}
+_SETTINGS = {
+    name: (hint, default) for name, hint, default in settings_of() if any(name in some for some in DETERMINING.values())
+}
 
 # Where the question is for an artifact rather than for a run, other words than the run form's.
 _WORDS: dict[str, Words] = {
@@ -83,8 +85,8 @@ class NeedForm(forms.Form):
         super().__init__(None if given is None else opening | known, initial=opening, auto_id="need_%s")
         self.start = start
         self.fields["study"] = study_field(studies)
-        for name, hint in _SETTINGS.items():
-            self.fields[name] = _field(name, hint)
+        for name, (hint, default) in _SETTINGS.items():
+            self.fields[name] = _field(name, hint, required=default != "")
         usual = {name: values[name] for name in _SETTINGS.keys() - read}
         said = {name: (given or {}).get(name, text) for name, text in usual.items()}
         self.ignored = [self.fields[name].label for name in _SETTINGS if name in said and said[name] != usual[name]]
@@ -123,9 +125,9 @@ class NeedForm(forms.Form):
         return said | ({"every_temperature": True} if self.cleaned_data["kind"] == "logit_cache" else {})
 
 
-def _field(name: str, hint: Any) -> forms.Field:
+def _field(name: str, hint: Any, *, required: bool) -> forms.Field:
     label, help_text = _WORDS.get(name, WORDS[name])
-    words: Values = {"label": label, "help_text": help_text}
+    words: Values = {"label": label, "help_text": help_text, "required": required}
     if name in CHOICES:
         return forms.ChoiceField(choices=[(value, value) for value in CHOICES[name]], **words)
     if get_origin(hint) is tuple:

@@ -238,11 +238,12 @@ def found_of(request: HttpRequest, key: UUID) -> ArtifactDetail:
 
 
 def use_figure(found: ArtifactDetail) -> Any:
-    """The falling curve, as soon as there are two uses to draw a line between."""
+    """The falling figure, as soon as there are two uses to compare."""
     if len(found.per_use) < 2:
         return None
     points = [(point.uses, point.energy_j) for point in found.per_use[:USES_DRAWN]]
-    return as_json(amortisation_curves([AmortisationCurve(label=_("energy per use"), pipeline="kd", points=points)]))
+    curve = AmortisationCurve(label=_("energy per use"), pipeline="kd", points=points, counted=True)
+    return as_json(amortisation_curves([curve]))
 
 
 def _croissant(request: HttpRequest, artifact: Artifact) -> dict[str, Any]:

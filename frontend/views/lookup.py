@@ -1,7 +1,7 @@
 """Before you regenerate: has somebody made this already? In words by address, or as JSON."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -44,6 +44,12 @@ class Match:
     def fingerprint(self) -> str:
         """Of the request; empty while nobody knows its rows."""
         return fingerprint(self.answer.request) if self.answer.request else ""
+
+    @property
+    def bare(self) -> bool:
+        """Whether what would serve was registered without its files, which a worker would need."""
+        found = self.artifact
+        return found is not None and found.status == Artifact.Status.READY and not found.storage_key
 
     @property
     def nothing(self) -> bool:
@@ -186,7 +192,8 @@ def _request(document: dict[str, Any]) -> ArtifactRequest:
 def _match(found: Answer, study: Study, request: HttpRequest, spec: RunSpec | None = None) -> Match:
     artifact = Artifact.objects.filter(pk=found.artifact_id).first() if found.artifact_id else None
     may_run = spec is not None and home.writable_projects(request.user).filter(pk=study.project_id).exists()
-    return Match(answer=found, artifact=artifact, run_address=_run_address(spec, study, found.kind) if may_run else "")
+    match = Match(answer=found, artifact=artifact)
+    return replace(match, run_address=_run_address(spec, study, found.kind)) if may_run and not match.bare else match
 
 
 def _run_address(spec: RunSpec | None, study: Study, kind: str) -> str:

@@ -18,7 +18,7 @@ from registry.accounting import reuse
 from registry.accounting.canonical import flatten
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.plan import Identities, artifact_request
-from registry.accounting.reuse import MAKE, USE, ArtifactRequest, Candidate, Decision, Rows
+from registry.accounting.reuse import CUT, MAKE, USE, ArtifactRequest, Candidate, Decision, Rows
 from registry.accounting.spec import RunSpec
 from registry.accounting.stages import OUTPUT_OF_STAGE, TEACHER_ARTIFACTS
 from registry.models import Artifact, Project, User
@@ -85,9 +85,21 @@ def decide(*, request: ArtifactRequest, project: Project, user: User | None, for
     """
     found = find(request, project, user, for_worker=for_worker)
     decision = reuse.decide(request, found.candidates)
-    if decision.action != MAKE or not found.elsewhere:
+    if decision.action != MAKE:
         return decision
-    return replace(decision, reason=" ".join([decision.reason, *(one.reason for one in found.elsewhere)]))
+    bare = _unreadable(request, project, user) if for_worker else ""
+    said = [decision.reason, *(one.reason for one in found.elsewhere), *([bare] if bare else [])]
+    return replace(decision, reason=" ".join(said))
+
+
+def _unreadable(request: ArtifactRequest, project: Project, user: User | None) -> str:
+    """A sentence on one that would serve and was registered without its files, if there is one."""
+    candidates = find(request, project, user).candidates
+    would = reuse.decide(request, candidates)
+    if would.action not in (USE, CUT):
+        return ""
+    name = next(one.name for one in candidates if one.artifact_id == would.artifact_id)
+    return f"{name} would, but it was registered without its files, and a worker can't read it."
 
 
 def identities(spec: RunSpec, project: Project, user: User | None) -> Identities:

@@ -134,7 +134,9 @@ def page(client, user, artifact):
 
 
 def test_the_books_fall_with_each_finished_run(client, member, cache):
-    detail = page(client, member, cache).context["detail"]
+    context = page(client, member, cache).context
+    detail = context["detail"]
+    assert '"mode":"markers"' in str(context["figure"]).replace(" ", "").replace("'", '"')
     assert [(point.uses, point.energy_j) for point in detail.per_use] == [(1, 9000.0), (2, 4500.0)]
     assert detail.spared_j == 9000.0 * (detail.finished_uses - 1)
 

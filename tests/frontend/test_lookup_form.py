@@ -9,7 +9,7 @@ from frontend.forms_lookup import NeedForm, opening
 from registry.accounting.plan import DETERMINING, artifact_request
 from registry.accounting.presets import tour
 from registry.models import Artifact, Membership, Study
-from registry.services import artifacts, licences, studies
+from registry.services import artifacts, licences, runs, studies
 from registry.workloads import catalogue
 
 pytestmark = pytest.mark.django_db
@@ -150,7 +150,7 @@ def test_what_cannot_be_looked_up_is_said_beside_its_field(asking, said, field, 
 
 
 def test_an_answer_leads_on_to_a_run_that_asks_for_the_same(client, member, study):
-    artifact = add(study)
+    artifact = add(study, storage_key="there")
     client.force_login(member)
     answer = ask(client, study, distillation__k="10")
     body = answer.content.decode()
@@ -176,3 +176,14 @@ def test_one_who_may_not_submit_is_led_to_no_form_for_a_run(client, member, stud
     Membership.objects.filter(user=member).update(role=Membership.Role.VIEWER)
     client.force_login(member)
     assert ask(client, study).context["found"][0].run_address == ""
+
+
+def test_one_without_its_files_is_said_to_be_unreadable_here_on_both_pages(client, member, study):
+    artifact = add(study)
+    client.force_login(member)
+    answer = ask(client, study)
+    assert "registered without its files" in answer.content.decode()
+    assert answer.context["found"][0].run_address == ""
+    planned = runs.plan(user=member, study=study, spec=tour(20, "kd")).stages[1].decision
+    assert planned.action == "make"
+    assert f"{artifact.name} would, but it was registered without its files" in planned.reason
