@@ -155,7 +155,8 @@ def _as_file(response: HttpResponse, name: str) -> HttpResponse:
 
 def study_of(request: HttpRequest, slug: str) -> Study:
     """The study, or 404 whether it is not there or not to be seen."""
-    study = studies.visible(request.user).filter(slug=slug).first()
+    seen = Study.objects.visible_to(request.user).select_related("project")
+    study: Study | None = seen.filter(slug=slug).first()
     if study is None:
         raise Http404
     return study

@@ -1,5 +1,6 @@
 """A study of very many runs is read another way, and says the same."""
 
+import gzip
 import itertools
 import random
 import re
@@ -180,3 +181,16 @@ def test_rest_and_page_of_a_large_study_say_what_they_leave_out(crowd, client, m
     assert page.status_code == 200
     assert f"of {len(whole['points'])} configurations are drawn" in re.sub(r"<[^>]*>", "", page.content.decode())
     assert client.get(f"/studies/{crowd.slug}/", {"n": "0"}).status_code == 400
+
+
+def test_the_answer_is_kept_as_it_is_sent_and_told_apart_by_its_tag(crowd, client, monkeypatch):
+    cache.clear()
+    monkeypatch.setattr(large, "LARGE", 10)
+    address = f"/api/v1/studies/{crowd.slug}/frontier/"
+    plain, small = client.get(address), client.get(address, headers={"accept-encoding": "gzip"})
+    assert gzip.decompress(small.content) == plain.content and small.headers["Content-Encoding"] == "gzip"
+    tag = {"if-none-match": small.headers["ETag"]}
+    assert (client.get(address, headers=tag).status_code, client.get(address, headers=tag).content) == (304, b"")
+    assert client.get(address, {"n": "reused", "scope": "amortised"}).headers.get("ETag") is None
+    RunSummary.objects.update(quality=0.2)
+    assert client.get(address, headers=tag).status_code == 200

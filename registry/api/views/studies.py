@@ -1,5 +1,6 @@
 """Studies and their frontier."""
 
+import gzip
 import json
 from typing import Any
 
@@ -110,8 +111,7 @@ class FrontierView(Endpoint):
         study = access.get(request, Study, slug=slug)
         asked = frontier_query(request)
         if large.is_large(study):
-            text = large.kept(study, "rest", asked, lambda: _dumped(large.view(study, request.user, **asked)))
-            return HttpResponse(text, content_type="application/json")
+            return _kept(request, study, asked)
         return Response(_frontier(selectors.frontier(study, user=request.user, **asked)))
 
 
@@ -165,6 +165,24 @@ def _check(scope: str, n: int | str) -> None:
         raise ScopeError(f"{scope!r} is no scope; there are {', '.join(SCOPES)}")
     if n != REUSED and not (isinstance(n, int) and 1 <= n <= LARGEST_N):
         raise ScopeError(f"N is {n!r}; give a whole number of students from 1 to {LARGEST_N}, or {REUSED!r}")
+
+
+def _kept(request: Request, study: Study, asked: dict[str, Any]) -> HttpResponse:
+    """A large study's frontier as the cache holds it: compressed, under a tag; 304 to whoever has that one."""
+
+    def made() -> str:
+        return _dumped(large.view(study, request.user, **asked))
+
+    tag = large.tag_of(study, "rest", asked)
+    if not tag:
+        return HttpResponse(made(), content_type="application/json")
+    headers = {"ETag": f'W/"{tag}"', "Vary": "Accept-Encoding", "Cache-Control": "private, no-cache"}
+    if f'"{tag}"' in request.headers.get("If-None-Match", ""):
+        return HttpResponse(status=304, headers=headers)
+    body = large.packed(tag, made)
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        return HttpResponse(body, content_type="application/json", headers=headers | {"Content-Encoding": "gzip"})
+    return HttpResponse(gzip.decompress(body), content_type="application/json", headers=headers)
 
 
 def _dumped(view: Any) -> str:
