@@ -1,10 +1,7 @@
-"""How long a lookup takes against 10⁴, 10⁵ and 10⁶ registered artifacts.
+"""One size of `python -m bench.lookup`, on the database that DATABASE_URL names.
 
-    STAGEMETER_HOME=$(mktemp -d) nice -n 15 .venv/bin/python bench/lookup/run.py [--sizes 10000 100000 1000000]
-
-Embedded PostgreSQL with its stock settings, gunicorn as in production (2 processes, 4 threads each), one client over
-one kept-alive connection. Three questions: one that an artifact equals, one that is cut out of a larger artifact, one
-that nothing answers. With --plans, EXPLAIN (ANALYZE, BUFFERS) of each query is printed. Compare with mlflow.py.
+gunicorn as in production (2 processes, 4 threads each), one client over one kept-alive connection. Three questions: one
+that an artifact equals, one that is cut out of a larger artifact, one that nothing answers.
 
 Beside the time that passed stands the processor time of a lookup, in the web process and in PostgreSQL: on a machine
 where others are at work that is the figure to go by.
@@ -14,13 +11,14 @@ import argparse
 import json
 import os
 import random
-import re
 import statistics
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
@@ -40,11 +38,11 @@ django.setup()
 
 from django.core.management import call_command  # noqa: E402
 from django.db import connection  # noqa: E402
-from django.test.utils import CaptureQueriesContext  # noqa: E402
 
 from bench.lookup import fill  # noqa: E402
 from registry.accounting.reuse import ArtifactRequest  # noqa: E402
 from registry.models import Artifact, Membership, Project, User  # noqa: E402
+from registry.selectors import callers, prepared  # noqa: E402
 from registry.services import accounts, reuse  # noqa: E402
 
 PORT = 8993
@@ -125,65 +123,71 @@ def wait_for(client: httpx.Client) -> None:
 
 
 def plans() -> None:
-    """EXPLAIN of the queries of one miss, which asks the most."""
-    body = questions("miss", 1)[0]
-    request = ArtifactRequest(
-        kind=body["kind"], identity=body["identity"], capture=body["capture"], row_digests=tuple(body["row_digests"])
-    )
+    """EXPLAIN of the statements of misses, which ask the most."""
+    asked: dict[str, dict[str, Any]] = {}
+    send = prepared.rows
+
+    def noted(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        asked[statement] = dict(values)
+        return send(statement, values)
+
     user = User.objects.get(username="bench")
-    with CaptureQueriesContext(connection) as captured:
-        reuse.find(request, Project.objects.get(slug="bench-0"), user)
-    seen = set()
-    for query in captured.captured_queries:
-        shape = re.sub(r"'[^']*'|\d+", "?", query["sql"])
-        if shape in seen:
-            continue
-        seen.add(shape)
-        with connection.cursor() as cursor:
-            cursor.execute("EXPLAIN (ANALYZE, BUFFERS) " + query["sql"].replace("%", "%%"))
-            print("\n".join(line for (line,) in cursor.fetchall()), "\n")
+    prepared.rows = noted
+    for body in questions("miss", 10):
+        found = callers.project(body["project"], user, None)
+        kept = {name: body[name] for name in ("kind", "identity", "capture")}
+        reuse.find(ArtifactRequest(**kept, row_digests=tuple(body["row_digests"])), found, user)
+    callers.token(user.auth_token_set.first().digest)
+    for statement, values in asked.items():
+        print(statement)
+        print("\n".join(line for (line,) in send(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", values)), "\n")
 
 
-def main() -> None:
-    """Fill, serve, ask; a table in the end."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10**4, 10**5, 10**6])
-    parser.add_argument("--count", type=int, default=200, help="questions of each kind")
-    parser.add_argument("--plans", action="store_true")
-    options = parser.parse_args()
-    call_command("migrate", verbosity=0)
-    user, _ = User.objects.get_or_create(username="bench")
-    _, secret = accounts.issue_token(user=user)
-    for project in fill.projects()[:1]:
-        Membership.objects.get_or_create(project=project, user=user, defaults={"role": "submitter"})
+@contextmanager
+def served() -> Iterator[subprocess.Popen]:
+    """gunicorn, until the block ends."""
     command = [sys.executable, "-m", "gunicorn", "registry.wsgi:application", "--bind", f"127.0.0.1:{PORT}"]
     command += ["--preload", "--worker-class", "gthread", "--workers", "2", "--threads", "4", "--log-level", "error"]
     server = subprocess.Popen(command, cwd=ROOT)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as client:
-            client.headers = {
-                "Authorization": f"Token {secret}",
-                "Content-Type": "application/json",
-                "Host": "localhost",
-            }
-            wait_for(client)
-            for size in options.sizes:
-                began = time.perf_counter()
-                fill.fill(size)
-                print(f"{size} artifacts, filled in {time.perf_counter() - began:.0f} s", flush=True)
-                for kind in ("exact", "covering", "miss"):
-                    found = measure(client, kind, min(options.count, size // 60), server)
-                    print(
-                        f"{size:>8} {kind:<9} median {found['median']:6.1f} ms  p95 {found['p95']:6.1f} ms  "
-                        f"processor {found['web']:.1f} + {found['database']:.1f} ms  "
-                        f"body {found['kb']:.0f} kB  other answers {found['wrong']}",
-                        flush=True,
-                    )
-        if options.plans:
-            plans()
+        yield server
     finally:
         server.terminate()
         server.wait()
+
+
+def main() -> None:
+    """Fill, or print plans, or serve and ask; a line for each kind of question."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200, help="questions of each kind")
+    parser.add_argument("--fill", action="store_true")
+    parser.add_argument("--plans", action="store_true")
+    options = parser.parse_args()
+    size = int(connection.settings_dict["NAME"].rpartition("_")[2])
+    call_command("migrate", verbosity=0)
+    user, _ = User.objects.get_or_create(username="bench")
+    for project in fill.projects()[:1]:
+        Membership.objects.get_or_create(project=project, user=user, defaults={"role": "submitter"})
+    _, secret = accounts.issue_token(user=user)
+    if options.fill:
+        began = time.perf_counter()
+        fill.fill(size)
+        print(f"{size:>8} artifacts there after {time.perf_counter() - began:.0f} s", flush=True)
+        return
+    if options.plans:
+        plans()
+        return
+    with served() as server, httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as client:
+        client.headers = {"Authorization": f"Token {secret}", "Content-Type": "application/json", "Host": "localhost"}
+        wait_for(client)
+        for kind in ("exact", "covering", "miss"):
+            found = measure(client, kind, min(options.count, size // 60), server)
+            print(
+                f"{size:>8} {kind:<9} median {found['median']:6.1f} ms  p95 {found['p95']:6.1f} ms  "
+                f"processor {found['web']:.1f} + {found['database']:.1f} ms  "
+                f"body {found['kb']:.0f} kB  other answers {found['wrong']}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

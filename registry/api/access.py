@@ -8,6 +8,7 @@ from django.http import Http404
 from rest_framework.request import Request
 
 from registry.models import ApiToken, Membership, Project, Run, Study, User
+from registry.selectors import callers
 from registry.services import accounts
 from registry.services.errors import Invalid
 
@@ -119,7 +120,10 @@ def _by_slug(request: Request, model: Any, field: str, slug: Any) -> Any:
         return None
     if not isinstance(slug, str):
         raise Invalid({field: f"{slug!r} is not a text"})
-    row = visible(request, model).filter(slug=slug).first()
+    if model is Project and isinstance(request.user, User):
+        row = callers.project(slug, request.user, bound_project(request))
+    else:
+        row = visible(request, model).filter(slug=slug).first()
     if row is None:
         raise Invalid({field: f"{slug!r} is no {field} that you can see"})
     return row

@@ -11,6 +11,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from registry.models import ApiToken, User
+from registry.selectors import callers
 from registry.services import accounts
 
 _TOKEN = re.compile(rb"[0-9a-f]{64}")
@@ -40,7 +41,7 @@ class TokenAuthentication(KnoxAuthentication):  # type: ignore[misc]  # knox has
         if not _TOKEN.fullmatch(token):
             raise AuthenticationFailed(REFUSAL)
         # Knox's own way looks through, and clears, all tokens of the user each time.
-        found = ApiToken.objects.select_related("user").filter(digest=hash_token(token.decode())).first()
+        found = callers.token(hash_token(token.decode()))
         if found is None or not found.user.is_active or (found.expiry and found.expiry <= timezone.now()):
             raise AuthenticationFailed(REFUSAL)
         return found.user, found

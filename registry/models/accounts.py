@@ -20,6 +20,10 @@ class User(AbstractUser):  # type: ignore[django-manager-missing]  # knox has no
             self._member_project_ids = list(self.memberships.values_list("project_id", flat=True))
         return self._member_project_ids
 
+    def remember_projects(self, keys: list[uuid.UUID]) -> None:
+        """Take the keys that `member_project_ids` would read from whoever has just read them."""
+        self._member_project_ids = keys
+
 
 class ApiToken(AbstractAuthToken):  # type: ignore[misc]  # knox has no types
     """A hashed token with scopes, optionally for one project only."""

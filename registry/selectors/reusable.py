@@ -107,9 +107,11 @@ NEAR = f"""
         CROSS JOIN LATERAL (
             (
                 SELECT a.id, TRUE AS of_family
-                FROM registry_artifact AS a JOIN registry_project AS p ON p.id = a.project_id
-                WHERE a.rows_id = touching.sha256 AND a.family = %(family)s AND a.id <> ALL(%(besides)s::uuid[])
-                AND a.teacher = %(teacher)s AND {_REACHED}
+                FROM (
+                    SELECT * FROM registry_artifact WHERE family = %(family)s AND rows_id = touching.sha256 OFFSET 0
+                ) AS a
+                JOIN registry_project AS p ON p.id = a.project_id
+                WHERE a.teacher = %(teacher)s AND a.id <> ALL(%(besides)s::uuid[]) AND {_REACHED}
                 ORDER BY a.id DESC LIMIT %(most)s::integer
             )
             UNION ALL
