@@ -94,10 +94,11 @@ def record_stages(entries: Sequence[Entry], *, origin: str, actor: User | None =
     first: dict[str, tuple[Entry, dict[str, Any]]] = {}
     digests = []
     for place, entry in enumerate(entries):
-        digests.append(digest := body_digest(entry.record.to_dict()))
+        body = entry.record.to_dict()
+        digests.append(digest := body_digest(body))
         try:
             _check_columns(entry.record)
-            row = _row(entry, _run_of(entry, runs), origin, actor, digest)
+            row = _row(entry, body, _run_of(entry, runs), origin, actor) | {"body_sha256": digest}
         except Invalid as error:
             outcomes[place] = error
         else:
@@ -197,10 +198,9 @@ def _check_columns(record: StageRecord) -> None:
         raise Invalid(problems)
 
 
-def _row(entry: Entry, run: UUID | None, origin: str, actor: User | None, digest: str) -> dict[str, Any]:
-    """The record's columns as JSON types."""
+def _row(entry: Entry, body: dict[str, Any], run: UUID | None, origin: str, actor: User | None) -> dict[str, Any]:
+    """The columns as JSON types: those of the record in `body`, and the ledger's own."""
     (stamp,) = bulk.stamps(1)
-    body = entry.record.to_dict()
     return body | {
         **stamp,
         "parent_id": body["parent_id"] or "",
@@ -211,7 +211,6 @@ def _row(entry: Entry, run: UUID | None, origin: str, actor: User | None, digest
         "artifact_id": _text(entry.artifact),
         "actor_id": _text(actor),
         "origin": str(origin),
-        "body_sha256": digest,
     }
 
 

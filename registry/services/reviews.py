@@ -3,16 +3,17 @@
 A doubted record stays in the books and keeps its run off the frontier until a maintainer accepts it with a reason.
 """
 
+import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
 
 from registry.accounting.plausibility import Doubt, doubts
-from registry.models import GpuUse, Membership, Stage, StageReview, User
-from registry.services import accounts, audit, summaries
+from registry.models import Membership, Stage, StageReview, User
+from registry.services import accounts, audit, bulk, summaries
 from registry.services.errors import Conflict, Invalid
 from stagemeter.records import StageRecord
 
@@ -28,6 +29,12 @@ FROM registry_gpuuse mine CROSS JOIN LATERAL (
     ORDER BY ended_at LIMIT 20
 ) other
 WHERE mine.stage_id = ANY(%s::uuid[])
+"""
+_USE = """
+INSERT INTO registry_gpuuse (stage_id, uuid, started_at, ended_at)
+SELECT * FROM json_to_recordset(%s::json)
+AS use (stage_id uuid, uuid text, started_at timestamptz, ended_at timestamptz)
+RETURNING id
 """
 # In one order, and before the look-up, so that of two records that come at once the second sees the first.
 _LOCK = (
@@ -101,11 +108,10 @@ def _overlaps(records: Sequence[tuple[str, StageRecord]]) -> Iterable[tuple[str,
     uses = [use for key, record in records for use in _uses(key, record)]
     if not uses:
         return
+    bulk.run(_LOCK, [sorted({use["uuid"] for use in uses})])
+    bulk.run(_USE, [json.dumps(uses)])
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [sorted({use.uuid for use in uses})])
-    GpuUse.objects.bulk_create(uses)
-    with connection.cursor() as cursor:
-        cursor.execute(_OVERLAPS, [list({use.stage_id for use in uses})])
+        cursor.execute(_OVERLAPS, [list({UUID(use["stage_id"]) for use in uses})])
         pairs = cursor.fetchall()
     for mine, other, uuid in pairs:
         message = f"Another record has the GPU {uuid} at the same time, so its energy is counted twice."
@@ -113,14 +119,14 @@ def _overlaps(records: Sequence[tuple[str, StageRecord]]) -> Iterable[tuple[str,
         yield str(other), Doubt("gpu_overlap", message)
 
 
-def _uses(key: str, record: StageRecord) -> Iterable[GpuUse]:
+def _uses(key: str, record: StageRecord) -> Iterable[dict[str, str]]:
     """The devices that a root record had to itself. Parts lie within their wholes; simulated devices are no devices."""
     if record.parent_id or record.simulated or record.role == "prerun" or record.gpu_energy_j is None:
         return
-    span: dict[str, datetime] = {"started_at": record.started_at, "ended_at": record.ended_at}
+    span = {"started_at": record.started_at.isoformat(), "ended_at": record.ended_at.isoformat()}
     for uuid in {device.get("uuid") for device in record.devices}:
         if isinstance(uuid, str) and 0 < len(uuid) <= 100:
-            yield GpuUse(stage_id=Stage._meta.pk.to_python(key), uuid=uuid, **span)
+            yield {"stage_id": key, "uuid": uuid, **span}
 
 
 def _rebuild(stages: Sequence[Stage]) -> None:
