@@ -11,6 +11,8 @@ from workers.data import Chat
 from workers.evaluation import evaluate
 from workers.stages.contract import Report, Score
 
+SEED = 1234  # of everything that lm-eval draws, few-shot examples among it
+HARNESS_BATCH = 16
 # lm-eval's name of the figure that counts, per benchmark.
 HARNESS_METRICS: dict[str, tuple[str, ...]] = {
     "gsm8k": ("exact_match,flexible-extract", "exact_match,strict-match"),
@@ -35,13 +37,12 @@ def evaluate_suite(language_model: Any, chat: Chat, rows: Sequence[Row], spec: R
     scores = {score.benchmark: score for score in own}
     for name in suite:
         if name in HARNESS:
-            scores[name] = _run_harness(name, language_model, chat.tokenizer)
+            scores[name] = _run_harness(name, language_model, chat, report)
     return [scores[name] for name in suite]
 
 
-def _run_harness(name: str, language_model: Any, tokenizer: Any) -> Score:
+def _run_harness(name: str, language_model: Any, chat: Chat, report: Report) -> Score:
     import lm_eval
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     path = task_file(name)
@@ -49,11 +50,12 @@ def _run_harness(name: str, language_model: Any, tokenizer: Any) -> Score:
         raise WorkloadError(f"the task file of {name} is gone")
     task = f"{name}_local"
     result = lm_eval.simple_evaluate(
-        model=HFLM(pretrained=language_model, tokenizer=tokenizer),
+        model=_counting(language_model, chat, report),
         tasks=[task],
         task_manager=TaskManager(include_path=str(path.parent), include_defaults=False),
         apply_chat_template=True,
         bootstrap_iters=0,
+        **{f"{of}_seed": SEED for of in ("random", "numpy_random", "torch_random", "fewshot_random")},
     )
     figures = (result["results"].get(task) or result["groups"][task]) if result else {}
     for metric in HARNESS_METRICS[name]:
@@ -67,6 +69,34 @@ def _run_harness(name: str, language_model: Any, tokenizer: Any) -> Score:
                 stderr=stderr if isinstance(stderr, float) else None,
                 n=int(samples),
                 shots=int(result["n-shot"].get(task, 0)),
-                harness_version=f"lm-eval {version('lm-eval')}",
+                harness_version=f"lm-eval {version('lm-eval')}, task {result['versions'][task]}, seed {SEED}",
             )
     raise WorkloadError(f"{path.name} gave none of the metrics {', '.join(HARNESS_METRICS[name])} for {name}")
+
+
+def _counting(language_model: Any, chat: Chat, report: Report) -> Any:
+    """The model as lm-eval drives it, in batches; what it reads and writes is counted, padding apart."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Counting(HFLM):  # type: ignore[misc] # without types of its own
+        def _model_call(self, inps: Any, **options: Any) -> Any:
+            # lm-eval pads on the right with zeros to the longest of the batch, and passes no mask.
+            real = sum(len(row) - _trailing(row.tolist(), 0) for row in inps)
+            report.tokens(evaluated=real, padding=inps.numel() - real)
+            return super()._model_call(inps, **options)
+
+        def _model_generate(self, context: Any, max_length: int, stop: list[str], **options: Any) -> Any:
+            mask = options.get("attention_mask")
+            real = context.numel() if mask is None else int(mask.sum())
+            report.tokens(evaluated=real, padding=context.numel() - real)
+            written = super()._model_generate(context, max_length=max_length, stop=stop, **options)
+            made = written[:, context.shape[1] :].tolist()
+            report.tokens(generated=sum(row.index(chat.end) + 1 if chat.end in row else len(row) for row in made))
+            return written
+
+    return Counting(pretrained=language_model, tokenizer=chat.tokenizer, batch_size=HARNESS_BATCH)
+
+
+def _trailing(ids: list[int], padding: int) -> int:
+    """How many of the last ids are padding."""
+    return next((place for place, token in enumerate(reversed(ids)) if token != padding), len(ids))

@@ -1,6 +1,7 @@
 """Published benchmarks through lm-eval, over a local task file and a tiny model."""
 
 import json
+import re
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,10 +49,17 @@ def gsm8k(tmp_path, monkeypatch):
 def test_gsm8k_runs_over_a_local_task_file_beside_the_own_benchmarks(gsm8k):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # lm-eval's own
-        scores = evaluate_suite(tiny.model(), tiny.chat(), tiny.rows(6), _spec("gsm8k", "token_accuracy"), tiny.Notes())
+        notes = tiny.Notes()
+        scores = evaluate_suite(tiny.model(), tiny.chat(), tiny.rows(6), _spec("gsm8k", "token_accuracy"), notes)
     assert [score.benchmark for score in scores] == ["gsm8k", "token_accuracy"]
     assert (scores[0].n, scores[0].shots, scores[0].metric) == (3, 0, "exact_match,flexible-extract")
-    assert scores[0].harness_version.startswith("lm-eval ")
+    assert re.fullmatch(r"lm-eval \S+, task 3(\.0)?, seed 1234", scores[0].harness_version)
+    own = tiny.Notes()
+    evaluate_suite(tiny.model(), tiny.chat(), tiny.rows(6), _spec("token_accuracy"), own)
+    asked = [f"What is {n} + {n}?" for n in range(3)]
+    read = sum(len(tiny.chat().prompt_ids(f"Question: {question}\nAnswer:")) for question in asked)
+    assert notes.counts["evaluated"] - own.counts["evaluated"] == read
+    assert 3 <= notes.counts["generated"] <= 3 * 6
 
 
 def test_a_benchmark_without_its_task_file_is_refused_by_name(monkeypatch):
