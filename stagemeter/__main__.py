@@ -103,7 +103,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=described,
     )
-    taken.add_argument("files", nargs="+", type=Path, help="files, or folders, which are sent as archives")
+    taken.add_argument(
+        "files", nargs="+", type=Path, help="files, or folders, which are sent as archives; or mlflow --tracking-uri …"
+    )
+    taken.add_argument("--tracking-uri", help="of an MLflow server, whose runs are read from here and imported")
+    taken.add_argument("--experiment", action="append", default=[], help="there, by name; all of them without it")
+    taken.add_argument("--filter", default="", help="of its runs, as MLflow writes it")
     taken.add_argument("--study", required=True, help="slug of the study")
     taken.add_argument("--dry-run", action="store_true", help="say what would be booked, and keep nothing")
     taken.add_argument("--answers", type=Path, help="a JSON file of what they do not say, as the REST layer takes it")
@@ -335,8 +340,8 @@ def import_command(options: argparse.Namespace) -> int:
 
     given = _object_in(options.answers) if options.answers else {}
     code, shown = OK, []
-    with _client(options) as client:
-        for file in options.files:
+    with _client(options) as client, _to_import(options) as files:
+        for file in files:
             how = {"study": options.study, "redact": not options.keep_names}
             looked = client.import_file(file, dry_run=True, **how)
             said = foreign.answers(
@@ -354,6 +359,22 @@ def import_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(shown, indent=2))
     return code
+
+
+@contextmanager
+def _to_import(options: argparse.Namespace) -> Iterator[list[Path]]:
+    """The files to import; those of a tracking server are read into a folder of their own first."""
+    if options.tracking_uri is None:
+        yield options.files
+        return
+    if options.files != [Path("mlflow")]:
+        raise ClientError("--tracking-uri is of an MLflow server: stagemeter import mlflow --tracking-uri URI …")
+    from tempfile import TemporaryDirectory
+
+    from stagemeter import tracking
+
+    with TemporaryDirectory(prefix="stagemeter-mlflow-") as folder:
+        yield [tracking.fetch(options.tracking_uri, Path(folder), experiments=options.experiment, where=options.filter)]
 
 
 def completion_command(options: argparse.Namespace) -> int:

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-import psutil
-
 from stagemeter import environment
 from stagemeter.sensors import flag
 
@@ -124,6 +122,8 @@ def boot_id() -> str:
 
 def hardware_id() -> str:
     """Names what this machine is made of, apart from its GPUs, which are known by UUID."""
+    import psutil
+
     facts = f"{environment.cpu_model()}|{psutil.cpu_count()}|{psutil.virtual_memory().total}"
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 

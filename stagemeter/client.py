@@ -15,13 +15,11 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from uuid6 import uuid7
-
 from stagemeter import spool
 from stagemeter.errors import ClientError, Refused, StillMaking, Unreachable
 from stagemeter.packing import opened
 from stagemeter.progress import Progress
-from stagemeter.records import StageRecord
+from stagemeter.records import StageRecord, new_record_id
 
 if TYPE_CHECKING:
     import httpx
@@ -341,7 +339,7 @@ class Client:
         data: Mapping[str, str] | None = None,
         file: tuple[str, IO[bytes]] | None = None,
     ) -> dict[str, Any]:
-        headers = {"Idempotency-Key": str(uuid7())}  # the same for every repetition
+        headers = {"Idempotency-Key": new_record_id()}  # the same for every repetition
 
         def ask() -> "httpx.Response":
             if file is None:

@@ -7,14 +7,10 @@ versions come from package metadata.
 import hashlib
 import os
 import platform
-import subprocess
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 # Libraries whose version changes what a stage costs or how it is measured.
 LIBRARIES = (
@@ -41,6 +37,8 @@ def collect(directory: Path | None = None) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _host_facts() -> Mapping[str, Any]:
+    import psutil
+
     return {
         "host_class": host_class(),
         "cpu_model": cpu_model(),
@@ -59,7 +57,7 @@ def _host() -> dict[str, Any]:
 
 
 def _process() -> dict[str, Any]:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu_threads_usable": usable,
         "cpu_quota": cpu_quota(),
@@ -74,6 +72,8 @@ def host_class() -> str:
         text = _read(path)
         if text:
             return hashlib.sha256(f"stagemeter:{text}".encode()).hexdigest()[:16]
+    import psutil
+
     facts = f"{cpu_model()}|{psutil.cpu_count()}|{psutil.virtual_memory().total}"
     return hashlib.sha256(f"stagemeter:{facts}".encode()).hexdigest()[:16]
 
@@ -94,6 +94,8 @@ def cpu_quota() -> float | None:
 
 def library_versions() -> dict[str, str]:
     """Versions of those of `LIBRARIES` that are installed."""
+    from importlib import metadata
+
     found: dict[str, str] = {}
     for name in LIBRARIES:
         try:
@@ -127,6 +129,8 @@ def git_state(directory: Path) -> dict[str, Any] | None:
 
 
 def _git(directory: Path, *arguments: str) -> str | None:
+    import subprocess
+
     try:
         done = subprocess.run(
             ["git", "--no-optional-locks", "-C", str(directory), *arguments],

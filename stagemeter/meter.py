@@ -13,19 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, Literal, Self
-
-from uuid6 import uuid7
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import stagemeter
-from stagemeter import baseline, lineage, nesting, ranks, spool
+from stagemeter import baseline, nesting, ranks, spool
 from stagemeter import environment as environments
-from stagemeter.assemble import assemble
 from stagemeter.errors import MeterError, SpoolError
-from stagemeter.live import Live, LiveLog
-from stagemeter.records import ROLE_OF_KIND, ROLES, TOKEN_KINDS, StageRecord
+from stagemeter.records import ROLE_OF_KIND, ROLES, TOKEN_KINDS, StageRecord, new_record_id
 from stagemeter.sampling import SharedSampler, shared_sampler
 from stagemeter.sensors import flag
+
+if TYPE_CHECKING:
+    from stagemeter.live import Live, LiveLog
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class Meter:
             raise MeterError(f"{kind!r} is no known kind of stage, so give its role: one of {', '.join(ROLES)}")
         if not 0.01 <= period_s <= 60:
             raise MeterError(f"a period of {period_s!r} s is outside 0.01 to 60 s; the default is {PERIOD_S} s")
-        self.record_id = str(uuid7())
+        self.record_id = new_record_id()
         self._spool_dir = (Path(spool_dir) if spool_dir is not None else spool.default_spool()).absolute()
         self.folder = self._spool_dir / self.record_id
         place = ranks.place()
@@ -138,6 +137,10 @@ class Meter:
     def __enter__(self) -> Self:
         if "t" in self._facts:
             raise MeterError("a Meter meters one block; make another one for the next")
+        # What the end of a stage needs is loaded before it begins, neither by the import of this module nor inside the
+        # stage, where memory or the disk may be short.
+        from stagemeter import assemble, lineage, live  # noqa: F401
+
         try:
             self.folder.mkdir(parents=True)
         except OSError as error:
@@ -260,7 +263,7 @@ class Meter:
             text += f" ({error})"
         warnings.warn(text, RuntimeWarning, stacklevel=4)
 
-    def live(self) -> Live:
+    def live(self) -> "Live":
         """Energy and power so far, from the samples on disk. Cheap enough for every second; any thread may ask."""
         if self._live is None:
             raise MeterError("live figures are there once the with block has begun")
@@ -275,6 +278,8 @@ class Meter:
         sampler.revive()
         self._facts |= {"log": sampler.folder.name, "log_bytes": sampler.size(), "period_s": sampler.period_s}
         self._start_now()
+        from stagemeter.live import LiveLog
+
         self._live = LiveLog(sampler.folder, since=self._facts["log_bytes"])
         self._save_start(sampler)
         self._wait_for_device("beginning")
@@ -355,6 +360,9 @@ class Meter:
             self._close(status, extra)
 
     def _close(self, status: str, extra: Mapping[str, Any]) -> None:
+        from stagemeter import lineage
+        from stagemeter.assemble import assemble
+
         end = time.monotonic()
         with self._lock:
             self._closing = True

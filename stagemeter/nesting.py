@@ -24,8 +24,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import psutil
-
 from stagemeter.energy import Flags
 from stagemeter.sampling import SharedSampler
 from stagemeter.sensors import flag
@@ -119,8 +117,14 @@ def _facts(one: Open) -> dict[str, Any]:
         "folder": str(one.folder),
         "run_folder": None if run is None else str(run.folder),
         "pid": os.getpid(),
-        "created": psutil.Process().create_time(),
+        "created": _created(),
     }
+
+
+def _created() -> float:
+    import psutil
+
+    return float(psutil.Process().create_time())
 
 
 _process = _Process()
@@ -208,8 +212,13 @@ def leave(one: Open) -> None:
 
 def _in_the_environment() -> Open | None:
     """The stage or run of an ancestor that still runs. Whatever else stands there says nothing."""
+    outside = _process.outside()
+    if outside == "null":
+        return None
+    import psutil
+
     try:
-        facts: dict[str, Any] = json.loads(_process.outside())
+        facts: dict[str, Any] = json.loads(outside)
         pid, folder = int(facts["pid"]), Path(facts["folder"])
         ancestors = {parent.pid: parent.create_time() for parent in psutil.Process().parents()}
         if abs(ancestors.get(pid, 0.0) - facts["created"]) > 1.0:

@@ -36,6 +36,13 @@ def place(environment: Mapping[str, str] | None = None) -> Place:
     return Place(rank=rank, world_size=size, gpus=visible if local == 0 else "")
 
 
+def beside(environment: Mapping[str, str] | None = None) -> int:
+    """Ranks of this run on this host, this one among them; 1 where torchrun started none."""
+    values = os.environ if environment is None else environment
+    local = _whole(values, "LOCAL_WORLD_SIZE")
+    return local if local and _whole(values, "LOCAL_RANK") is not None else 1
+
+
 def _whole(values: Mapping[str, str], name: str) -> int | None:
     text = values.get(name, "")
     return int(text) if text.isdecimal() else None

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self, get_type_hints
 
-from uuid6 import uuid7
-
 from stagemeter.errors import RecordError
 
 SCHEMA_VERSION = 1
@@ -36,6 +34,13 @@ TOKEN_KINDS = ("prompt", "generated", "trained", "padding", "evaluated")
 STATUSES = ("completed", "failed", "lost")
 
 
+def new_record_id() -> str:
+    """A UUIDv7: unique everywhere, and ordered by time."""
+    from uuid6 import uuid7
+
+    return str(uuid7())
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
     """What one attempt at one stage measured. Energies in joules, powers in watts, times in seconds.
@@ -44,7 +49,7 @@ class StageRecord:
     without one, `("reported",)` for a published figure. Use `total_energy` for the total.
     """
 
-    record_id: str = field(default_factory=lambda: str(uuid7()))
+    record_id: str = field(default_factory=new_record_id)
     schema_version: int = SCHEMA_VERSION
     # What was metered.
     kind: str

@@ -2,15 +2,17 @@
 
 import os
 import select
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from stagemeter.errors import MeterError
-from stagemeter.samplelog import LOG_NAME
+
+if TYPE_CHECKING:
+    import subprocess
 
 READY_WITHIN_S = 30.0
 ANSWER_WITHIN_S = 15.0
@@ -38,6 +40,8 @@ class SamplerProcess:
             raise MeterError(f"sampling did not begin: {said or self._last_words()}")
 
     def _started(self, options: list[str], gpus: str | None) -> "subprocess.Popen[bytes]":
+        import subprocess
+
         with (self._folder / ERRORS_NAME).open("ab") as errors:
             return subprocess.Popen(
                 [sys.executable, "-m", "stagemeter.sampler", str(self._folder), *options],
@@ -167,6 +171,8 @@ class SharedSampler:
 
     def size(self) -> int:
         """Bytes in its log, to read on from later."""
+        from stagemeter.samplelog import LOG_NAME
+
         path = self.folder / LOG_NAME
         return path.stat().st_size if path.exists() else 0
 

@@ -12,13 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from uuid6 import uuid7
-
 from stagemeter import nesting, ranks, spool
 from stagemeter.balance import Balance, Share, balance
 from stagemeter.energy import Flags
 from stagemeter.errors import MeterError, SpoolError
 from stagemeter.meter import PERIOD_S
+from stagemeter.records import new_record_id
 from stagemeter.sampling import SharedSampler
 from stagemeter.sensors import flag
 
@@ -41,7 +40,7 @@ class Session:
     ) -> None:
         self.run_id = run_id
         self._spool_dir = (Path(spool_dir) if spool_dir is not None else spool.default_spool()).absolute()
-        self.folder = self._spool_dir / f"session-{uuid7()}"
+        self.folder = self._spool_dir / f"session-{new_record_id()}"
         self._period_s, self._gpus = period_s, ranks.place().gpus if gpus is None else gpus
         self._start_t = 0.0
         self._balance: Balance | None = None

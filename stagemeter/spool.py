@@ -23,14 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from stagemeter import nesting
-from stagemeter.assemble import assemble
-from stagemeter.balance import balance
 from stagemeter.errors import RecordError, SpoolError
 from stagemeter.records import StageRecord
-from stagemeter.samplelog import LOG_NAME, last_mark, last_time
 from stagemeter.sensors import flag
 
 __all__ = [
@@ -320,6 +315,9 @@ def _close_books_or_set_aside(folder: Path) -> None:
 
 def _close_books(folder: Path) -> None:
     """The balance of a run whose process died."""
+    from stagemeter.balance import balance
+    from stagemeter.samplelog import last_time
+
     if (folder / BALANCE_NAME).exists():
         return
     with _alone(folder) as alone:
@@ -358,6 +356,9 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def _lost(folder: Path, start: dict[str, Any]) -> StageRecord:
+    from stagemeter.assemble import assemble
+    from stagemeter.samplelog import last_mark, last_time
+
     log = log_folder(folder.parent, folder.name)
     progress = read_json(folder / "progress.json")
     # A stage that had ended but died before it wrote its record ended at its `end` mark.
@@ -369,6 +370,8 @@ def _lost(folder: Path, start: dict[str, Any]) -> StageRecord:
 
 def identity(pid: int) -> dict[str, Any]:
     """What tells a process from a later one with the same number."""
+    import psutil
+
     return {
         "pid": pid,
         "created": psutil.Process(pid).create_time(),
@@ -383,6 +386,8 @@ def is_alive(process: dict[str, Any], folder: Path) -> bool:
         return not _silent(folder)
     if process["namespace"] != _link("/proc/self/ns/pid"):
         return not _silent(folder)
+    import psutil
+
     try:
         found = psutil.Process(process["pid"])
         same = abs(found.create_time() - process["created"]) < 1.0
@@ -393,6 +398,8 @@ def is_alive(process: dict[str, Any], folder: Path) -> bool:
 
 def _silent(folder: Path) -> bool:
     """Another boot, host or container: dead once its log has not grown for a while."""
+    from stagemeter.samplelog import LOG_NAME
+
     path = log_folder(folder.parent, folder.name) / LOG_NAME
     kept = (path, folder / "start.json", folder / SESSION_NAME)
     written = next(one for one in kept if one.exists()).stat().st_mtime

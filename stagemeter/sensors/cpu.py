@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 
+from stagemeter import ranks
 from stagemeter.errors import MeterError
 from stagemeter.sensors.tree import ProcessTree
 
@@ -84,6 +85,7 @@ class CpuSensor:
             "cpu_threads": getattr(cpu, "_cpu_count", None),
             "ram_steps_w": _ram_steps(ram),
             "ram_power_forced_w": getattr(ram, "_force_ram_power", None),
+            "ram_shared_by": ranks.beside(),
             "pue": 1.0,
             "follows": "process tree by pid, with ended children, without samplers",
         }
@@ -133,7 +135,7 @@ def _key() -> str:
 
 
 def _is_setting(name: str) -> bool:
-    return name.upper().startswith("CODECARBON_") or name == "SLURM_JOB_ID"
+    return name.upper().startswith("CODECARBON_") or name in ("SLURM_JOB_ID", "LOCAL_WORLD_SIZE")
 
 
 def _ram_steps(ram: Any) -> list[list[float]] | None:
@@ -155,10 +157,17 @@ def _tracker(tree: ProcessTree) -> Any:
     offline: Any = _load("codecarbon").OfflineEmissionsTracker
     resource_tracker: Any = _load("codecarbon.core.resource_tracker").ResourceTracker
     ram: Any = _load("codecarbon.external.ram").RAM
+    sharing = ranks.beside()
     clock = SimpleNamespace(time=time.monotonic, perf_counter=time.perf_counter, sleep=time.sleep)
     _load("codecarbon.external.hardware").time = clock
 
     class TreeRam(ram):  # type: ignore[misc]
+        # CodeCarbon's model has a floor of two modules. Each rank on a host would book it again, so a rank books its
+        # share of what the model says of all of them, taking the others to hold as much as this one.
+        def _calculate_ram_power(self, memory_gb: float) -> float:
+            total_gb = psutil.virtual_memory().total / 2**30
+            return float(super()._calculate_ram_power(min(memory_gb * sharing, total_gb)) / sharing)
+
         @property
         def process_memory_GB(self) -> float:
             return float(min(tree.rss, psutil.virtual_memory().total) / 2**30)
@@ -178,6 +187,8 @@ def _tracker(tree: ProcessTree) -> Any:
                     hardware._process = tree
                 if type(hardware) is ram:
                     hardware.__class__ = TreeRam
+                    if hardware._force_ram_power is not None:
+                        hardware._force_ram_power /= sharing
             self._hardware.sort(key=lambda part: isinstance(part, TreeRam))  # reading the CPU looks at the tree
             self._conf.update(hardware=[], gpu_count=0, gpu_model="")
 

@@ -203,6 +203,23 @@ def test_shared_memory_counts_no_more_than_the_machine_has(cache):
     sensor.stop()
 
 
+def test_ranks_on_one_host_book_its_memory_once_together(monkeypatch):
+    tree = SimpleNamespace(pid=os.getpid(), rss=2**30, seconds=0.0)
+
+    def steps():
+        sensor = CpuSensor(tree, cache=None)
+        sensor.start()
+        sensor.stop()
+        return sensor.facts["ram_steps_w"], sensor.facts["ram_shared_by"]
+
+    (alone, _), floor = steps(), 10.0  # two modules of 5 W, which the model never goes below
+    assert alone[0][1] == floor
+    for name, value in {"RANK": 1, "WORLD_SIZE": 4, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
+        monkeypatch.setenv(name, str(value))
+    shared, sharing = steps()
+    assert sharing == 4 and shared[0][1] == pytest.approx(floor / 4)
+
+
 def test_the_cache_is_for_codecarbons_own_settings_too(cache, monkeypatch):
     tree = SimpleNamespace(pid=os.getpid())
     assert CpuSensor(tree, cache=cache).facts

@@ -1,12 +1,17 @@
 """Meters around functions, coroutines, ranks and each other."""
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 import stagemeter
 from stagemeter import Meter, MeterError, current, metered, spool
 from stagemeter.ranks import Place, place
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +127,11 @@ def test_ranks_meter_disjoint_gpus_and_add_up_to_the_host(own_spool, gpu_host, m
 def test_everything_public_is_there_and_typed():
     for name in stagemeter.__all__:
         assert getattr(stagemeter, name).__doc__
+
+
+def test_importing_the_meter_loads_nothing_heavy():
+    heavy = "httpx psutil uuid6 email.message ssl statistics subprocess codecarbon pynvml torch stagemeter.assemble"
+    script = "import sys; from stagemeter import Meter; print(*(n for n in sys.argv[1:] if n in sys.modules))"
+    command = [sys.executable, "-S", "-c", script, *heavy.split()]  # -S: without what .pth files of this one load
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == []

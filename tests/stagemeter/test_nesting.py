@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Thread
 
+import psutil
 import pytest
 
 from stagemeter import Meter, Session, StageRecord, nesting
@@ -112,7 +113,7 @@ def test_a_stage_in_a_child_process_is_a_part_of_the_stage_that_started_it(tmp_p
 @pytest.mark.parametrize("changed", [{"pid": 1}, {"created": 5.0}, {"pid": "x"}, {"folder": None}, {"run_folder": 5}])
 def test_what_no_living_ancestor_says_is_not_believed(tmp_path, monkeypatch, changed):
     facts = {"record_id": "x", "run_id": None, "folder": str(tmp_path), "run_folder": None, "pid": os.getppid()}
-    facts["created"] = nesting.psutil.Process(os.getppid()).create_time()
+    facts["created"] = psutil.Process(os.getppid()).create_time()
     monkeypatch.setenv(nesting.VARIABLE, json.dumps(facts))
     assert names(nesting.find(None)) == ("x", None, [])
     monkeypatch.setenv(nesting.VARIABLE, json.dumps({**facts, **changed}))
