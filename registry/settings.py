@@ -180,6 +180,9 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "registry.api.pagination.KeysetPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["registry.api.throttling.RateThrottle"],
+    # How many proxies stand before this server: whose word is taken for a caller's address.
+    "NUM_PROXIES": int(os.environ.get("STAGEMETER_PROXIES") or 0),
     "EXCEPTION_HANDLER": "registry.api.errors.handle",
     "UNICODE_JSON": True,
 }
@@ -197,6 +200,8 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [],  # choices stand where they are used, instead of under names like Status610Enum
 }
+# Requests a minute of one token, person or address; 0 for no limit.
+RATE_LIMIT = int(os.environ.get("STAGEMETER_RATE_LIMIT") or 60_000)
 MAX_BODY_BYTES = 10 * 1024 * 1024  # of one API request
 MAX_IMPORT_BYTES = 256 * 1024 * 1024  # of one file of another tool, which goes to disk as it comes
 MAX_BULK_BYTES = 64 * 1024 * 1024  # of a list of records or scores, which is read item by item

@@ -12,8 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from registry.api import etags
 from registry.api.pagination import PARAMETERS
 from registry.api.schema import EndpointSchema
+from registry.api.throttling import Rate
 
 
 class StrictFilters(DjangoFilterBackend):
@@ -32,14 +34,39 @@ class StrictFilters(DjangoFilterBackend):
         return rows
 
 
+def _unchanged(*_: Any, **__: Any) -> Response:
+    return Response(status=304)
+
+
 class Endpoint(GenericAPIView[Any]):
     """A view whose every method names the scopes it needs; see `permissions`."""
 
     schema = EndpointSchema()
     filter_backends = [StrictFilters]
     metadata_class = None  # what OPTIONS would tell stands in the OpenAPI file
+    serves_rows = True  # GET answers from the database alone, so that its state is the answer's ETag
     # Method → scopes of a token, one of which is enough. GET needs `read` and is not listed.
     scopes: Mapping[str, tuple[str, ...]] = {}
+    rate: Rate | None = None
+    _tag: str | None = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Who it is, whether they may; and whether they have the answer already, which is then not made."""
+        super().initial(request, *args, **kwargs)
+        if request.method == "GET" and self.serves_rows:
+            self._tag = etags.tag_of(request)
+            if etags.is_named(request.headers.get("If-None-Match", ""), self._tag):
+                self.__dict__["get"] = _unchanged  # in the place of the view's own
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """The answer, with its tag and what is left of the caller's rate."""
+        finished = super().finalize_response(request, response, *args, **kwargs)
+        if self._tag is not None and finished.status_code in (200, 304) and "ETag" not in finished:
+            finished["ETag"] = self._tag
+            finished.setdefault("Cache-Control", "private, no-cache")
+        for name, value in (self.rate.headers() if self.rate else {}).items():
+            finished[name] = value
+        return finished
 
     def listed(self, rows: QuerySet[Any]) -> Response:
         """One page of `rows`, filtered, in the envelope."""

@@ -6,11 +6,15 @@
 artifact, a record) is named beside them.
 """
 
+import logging
+import math
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.request import Request
@@ -27,6 +31,10 @@ from registry.services.errors import Conflict, Invalid, Missing, NotAllowed
 from registry.workloads.rows import WorkloadError
 from stagemeter.errors import RecordError
 
+logger = logging.getLogger(__name__)
+
+AGAIN_AFTER_S = 5  # a database that is started again needs about that
+AWAY = "The database does not answer just now; nothing of this request was kept, so send it again in a few seconds."
 FOUND_BAD = "The request has fields that cannot be taken; each is named under 'fields'."
 
 Fields = dict[str, list[str]]
@@ -38,6 +46,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response | None:
     if answer is None:
         return None
     status, body = answer
+    if status == 503:
+        logger.error("the database failed a request", exc_info=error)
     request: Request = context["request"]
     if isinstance(error, Conflict) and "artifact" in error.detail:
         body["artifact"] = _artifact(error.detail["artifact"], request)
@@ -105,6 +115,11 @@ def _conflict(error: Conflict) -> tuple[int, dict[str, Any]]:
     return 409, body_of("conflict", error.message) | detail
 
 
+def _slower(wait_s: float | None) -> str:
+    again = "later" if wait_s is None else f"in {math.ceil(wait_s)} s"
+    return f"More than {settings.RATE_LIMIT:,} requests in a minute; send the rest {again}, or several in one request."
+
+
 def _not_found(_error: Exception) -> tuple[int, dict[str, Any]]:
     return 404, body_of("not_found", "There is nothing here that you can see.")
 
@@ -122,9 +137,13 @@ _ANSWERS: dict[type[Exception], Callable[[Any], tuple[int, dict[str, Any]]]] = {
     WorkloadError: lambda error: (400, body_of("invalid", str(error))),
     exceptions.ValidationError: _validation,
     exceptions.NotFound: lambda error: (404, body_of("not_found", str(error.detail))),
+    exceptions.Throttled: lambda error: (429, body_of("too_many_requests", _slower(error.wait))),
     exceptions.APIException: _api,
     Http404: _not_found,
     PermissionDenied: lambda error: (403, body_of("not_allowed", str(error) or "You may not do this.")),
+    # The whole transaction was rolled back with it: whatever was asked may be asked again.
+    OperationalError: lambda _error: (503, body_of("unavailable", AWAY)),
+    InterfaceError: lambda _error: (503, body_of("unavailable", AWAY)),
     RequestDataTooBig: lambda error: (413, body_of("too_large", str(error))),
 }
 
@@ -134,7 +153,9 @@ def _headers(error: Exception) -> dict[str, str]:
     if challenge := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     if (wait := getattr(error, "wait", None)) is not None:
-        headers["Retry-After"] = str(int(wait))
+        headers["Retry-After"] = str(math.ceil(wait))
+    if isinstance(error, OperationalError | InterfaceError):
+        headers["Retry-After"] = str(AGAIN_AFTER_S)
     return headers
 
 

@@ -39,6 +39,7 @@ class HealthView(APIView):
     schema = EndpointSchema()
     authentication_classes = []
     permission_classes = [AllowAny]
+    throttle_classes = []
 
     @extend_schema(operation_id="health", tags=["health"], responses={200: HealthSerializer, 503: HealthSerializer})
     def get(self, request: Request) -> Response:

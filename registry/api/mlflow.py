@@ -38,6 +38,7 @@ Call = Callable[[Request, dict[str, Any]], dict[str, Any]]
 class MlflowView(Endpoint):
     """One address for all calls, as MLflow names them below /api/2.0/mlflow/."""
 
+    serves_rows = False
     queryset = TrackedRun.objects.none()
     pagination_class = None
     filter_backends = []

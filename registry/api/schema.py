@@ -37,6 +37,8 @@ ERROR: dict[str, Any] = {
 }
 _ALWAYS = {"400": "Something about the request cannot be taken.", "401": "The token is unknown or has expired."}
 _ALWAYS |= {"403": "The token's scope or your role does not reach.", "406": "Answers are JSON."}
+_ALWAYS |= {"429": "More requests than your rate allows; `Retry-After` says when to go on."}
+_ALWAYS |= {"503": "The database does not answer; nothing was kept, and `Retry-After` says when to ask again."}
 _BODY = {"413": "The body or the list is beyond its cap.", "415": "Bodies are JSON."}
 _POST = {"404": "Something it names is not there, or not for you to see."}
 _POST |= {"409": "Something that exists stands in the way; it is named.", "422": "The key stood for another request."}
@@ -62,6 +64,8 @@ class EndpointSchema(AutoSchema):
         bodies: dict[str, Any] = super()._get_response_bodies(direction)
         for status, description in self._refusals().items():
             bodies.setdefault(status, self._refusal(description))
+        if self.method == "GET" and getattr(self.view, "serves_rows", False):
+            bodies["304"] = {"description": "`If-None-Match` names the answer's ETag: nothing has changed."}
         return dict(sorted(bodies.items()))
 
     def _refusals(self) -> dict[str, str]:

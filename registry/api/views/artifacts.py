@@ -132,6 +132,7 @@ class AnyAccept(DefaultContentNegotiation):
 class ArtifactFileView(Endpoint):
     """One file of an artifact."""
 
+    serves_rows = False
     queryset = Artifact.objects.none()
     content_negotiation_class = AnyAccept
     pagination_class = None

@@ -34,6 +34,7 @@ SPARE_BYTES = 2**30  # that an upload leaves on the disk it passes through
 class UploadedFileView(Endpoint):
     """One file on its way into an artifact."""
 
+    serves_rows = False
     queryset = Artifact.objects.none()
     serializer_class = StoredFileSerializer
     parser_classes = [OctetParser]

@@ -42,6 +42,7 @@ class ParquetRenderer(BaseRenderer):
 class TraceView(Endpoint):
     """The power trace of one stage record."""
 
+    serves_rows = False
     queryset = Stage.objects.none()
     serializer_class = TraceSerializer
     pagination_class = None
