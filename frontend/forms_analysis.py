@@ -34,6 +34,8 @@ LABELS: dict[str, tuple[Any, Any]] = {
     "error": (_("Benchmark error, points"), _("Standard error where none is recorded: 1 of a hundred, 0.1 of ten")),
     "tolerance": (_("Tolerance for Q"), _("How much worse a substitute may be")),
     "tokens_per_day": (_("Tokens served a day"), ""),
+    "j_student": (_("Student's J/token"), _("Your own for T*, in the place of what was measured")),
+    "j_reference": (_("Replaced model's J/token"), _("Your own for T*, in the place of what was measured")),
     "ref_cost": (_("Reference cost"), _("Of the hypervolume; else the dearest point's")),
     "ref_quality": (_("Reference quality"), _("Of the hypervolume; else the worst point's")),
 }
@@ -48,9 +50,20 @@ class AnalysisForm(ViewForm):
     bars = forms.ChoiceField(label=_("Stages in"), choices=BARS, required=False)
     unit = forms.ChoiceField(label=_("CO2e per"), choices=UNITS, required=False)
 
-    def __init__(self, *args: Any, suite: Sequence[str], **kwargs: Any) -> None:
+    # Chosen by a link beside what differs; here so that a change of the rest keeps them.
+    software = forms.CharField(label=_("Software"), required=False, widget=forms.HiddenInput)
+    dataset = forms.CharField(label=_("Dataset"), required=False, widget=forms.HiddenInput)
+    teacher = forms.CharField(label=_("Teacher"), required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, suite: Sequence[str], students: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.suite = list(suite)
+        self.fields["curve"] = forms.MultipleChoiceField(
+            label=_("Sizes in the amortisation"),
+            choices=[(student, student) for student in students],
+            required=False,
+            widget=forms.CheckboxSelectMultiple,
+        )
         self.assumed: Assumptions | None = None
         qualities = [(SUITE, _("Q, the suite's mean")), (WEIGHTED, _("own weights")), *((b, b) for b in self.suite)]
         self.fields["quality"] = forms.ChoiceField(label=_("Maximise"), choices=qualities, required=False)
@@ -86,6 +99,7 @@ class AnalysisForm(ViewForm):
         """The view form's, with everything as `assumed`."""
         return super().assumptions | {
             "assumed": self.assumed,
+            "curves": self.cleaned_data["curve"],
             **{n: self.cleaned_data.get(n) or "" for n in ("colour", "bars")},
         }
 

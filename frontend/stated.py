@@ -36,6 +36,8 @@ def _value(field: forms.Field, value: Any) -> str:
     if isinstance(field, forms.ChoiceField):
         choices: Iterable[tuple[Any, Any]] = field.widget.choices
         words = {str(key): str(name) for key, name in choices}
+        if isinstance(value, list):
+            return ", ".join(words.get(str(one), str(one)) for one in value)
         return words.get(str(value or ""), "") or next(iter(words.values()))
     if isinstance(value, bool):
         return _("yes")

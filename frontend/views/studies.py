@@ -166,8 +166,10 @@ def form_of(request: HttpRequest, study: Study, figures: list[RunFigures]) -> An
     """The controls of the study's pages, filled from the address."""
     kind = KINDS.get(request.GET.get("simulated", ""), studies.shows_simulated(figures))
     hardware = tuple(dict.fromkeys(run.hardware for run in figures if run.simulated == kind))
-    given = {"scope": FULL, "n": 1, "pue": 1.0} | request.GET.dict()
-    return AnalysisForm(given, hardware=hardware, factors=factors.of_study(study), suite=study.suite)
+    students = tuple(dict.fromkeys(run.student for run in figures if run.simulated == kind))
+    given = {"scope": FULL, "n": 1, "pue": 1.0} | request.GET.dict() | {"curve": request.GET.getlist("curve")}
+    known = {"hardware": hardware, "factors": factors.of_study(study), "suite": study.suite, "students": students}
+    return AnalysisForm(given, **known)
 
 
 def view_of(request: HttpRequest, study: Study, figures: list[RunFigures], form: AnalysisForm) -> dict[str, Any]:
@@ -181,11 +183,16 @@ def view_of(request: HttpRequest, study: Study, figures: list[RunFigures], form:
         form.add_error("cost", str(error))
         return {"view": None}
     draws.ask(study, seen)
+    if asked["simulated"] is None:
+        asked["simulated"] = studies.shows_simulated(figures)  # of all runs, before any are left out
+    figures = outlook.alike(figures, asked["assumed"])
+    pick = asked["curves"]
     view = _frontier(study, figures, asked)
     splits = outlook.splits(seen)
     colours = outlook.fingerprints(seen, asked["colour"]) if asked["colour"] else {}
     full = _frontier(study, figures, {**asked, "scope": FULL, "n": 1})
     pairs = studies.break_evens(full)
+    drawn = tuple(pair for pair in pairs if not pick or pair.distilled.student in pick)
     return {
         "view": view,
         "asked": asked,
@@ -197,13 +204,13 @@ def view_of(request: HttpRequest, study: Study, figures: list[RunFigures], form:
         "quality_title": quality_title(seen.seen),
         "break_evens": pairs,
         "paybacks": outlook.paybacks(seen, pairs),
-        "amortised": _amortised(pairs),
+        "amortised": _amortised(drawn),
         "substitutes": [(row, row.days(asked["assumed"].tokens_per_day)) for row in outlook.substitutes(seen)],
         "splits": splits,
         "charged_j": total([placement.point.energy_j for placement in view.placements]),
         "rates": runs.stage_rates(study, request.user, simulated=view.simulated),
         "burnt_co2e_kg": _co2e(view.burnt.energy_j, asked),
-        "charts": _charts(view, seen, pairs, colours) | _stages(view, splits, asked["bars"]),
+        "charts": _charts(view, seen, drawn, colours) | _stages(view, splits, asked["bars"]),
         "roles": _roles(view),
         "counts": COUNTS,
         "unit_name": dict(UNITS)[asked["assumed"].functional_unit],
@@ -290,5 +297,5 @@ def _points(request: HttpRequest, slug: str) -> tuple[Study, AnalysisForm, studi
     if not form.is_valid():
         return study, form, None
     asked = form.assumptions
-    view = _frontier(study, figures, asked)
+    view = _frontier(study, outlook.alike(figures, asked["assumed"]), asked)
     return study, form, view

@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from registry.accounting.axes import COSTS, ENERGY, SUITE, WEIGHTED, Axes, AxisError, Prices
+from registry.accounting.comparability import DATASET, SOFTWARE, TEACHER
 from registry.accounting.figures import FULL, REUSED, SCOPES
 
 LARGEST_N = 10**9
+# What runs are kept by, beside hardware: a fingerprint in words, and the word for runs that state none.
+LIKENESS = (SOFTWARE, DATASET, TEACHER)
+NOT_STATED = "not stated"
 WEIGHT = "w."  # and the benchmark's name
 # Every number by name: what it is in words, and its least and greatest value.
 NUMBERS: dict[str, tuple[str, float, float]] = {
@@ -19,6 +23,8 @@ NUMBERS: dict[str, tuple[str, float, float]] = {
     "error": ("benchmark error, points", 0, 100),
     "tolerance": ("tolerance for Q", 0, 10),
     "tokens_per_day": ("tokens served a day", 0, 10**18),
+    "j_student": ("J/token of the smaller student", 0, 10**9),
+    "j_reference": ("J/token of the model it replaces", 0, 10**9),
     "ref_cost": ("reference cost", 0, 10**15),
     "ref_quality": ("reference quality", -(10**6), 10**6),
 }
@@ -44,6 +50,9 @@ class Assumptions:
     error_points: float | None = None
     tolerance: float | None = None
     tokens_per_day: float | None = None
+    j_student: float | None = None  # in the place of what was measured, in T*
+    j_reference: float | None = None
+    alike: Mapping[str, str] = field(default_factory=dict)  # of `LIKENESS`: only runs of that fingerprint
     reference: tuple[float | None, float | None] = (None, None)
     functional_unit: str = STUDENT
 
@@ -82,6 +91,9 @@ def parse(query: Mapping[str, str], *, suite: Sequence[str] = (), grid_kg_per_kw
         error_points=numbers["error"] or None,
         tolerance=numbers["tolerance"],
         tokens_per_day=numbers["tokens_per_day"],
+        j_student=numbers["j_student"],
+        j_reference=numbers["j_reference"],
+        alike={what: query[what] for what in LIKENESS if query.get(what)},
         reference=(numbers["ref_cost"], numbers["ref_quality"]),
         functional_unit=unit,
     )
@@ -90,7 +102,7 @@ def parse(query: Mapping[str, str], *, suite: Sequence[str] = (), grid_kg_per_kw
 def known_names(suite: Sequence[str]) -> set[str]:
     """Every name that `parse` reads."""
     weights = {f"{WEIGHT}{benchmark}" for benchmark in suite}
-    return {*NUMBERS, *weights, "scope", "cost", "unit", "n", "reused", "simulated", "quality", "hardware"}
+    return {*NUMBERS, *weights, "scope", "cost", "unit", "n", "reused", "simulated", "quality", "hardware", *LIKENESS}
 
 
 def _number(query: Mapping[str, str], name: str, problems: dict[str, str]) -> float | None:

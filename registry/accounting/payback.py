@@ -113,23 +113,34 @@ class Substitution:
         return float(found.tokens) / tokens_per_day
 
 
-def substitutions(spots: Sequence[Spot], *, tolerance: float) -> tuple[Substitution, ...]:
+def substitutions(
+    spots: Sequence[Spot], *, tolerance: float, j_student: float | None = None, j_reference: float | None = None
+) -> tuple[Substitution, ...]:
     """Every student against every baseline of another size that costs more per token, on the same hardware.
 
-    Energies are those of the spots' scope. Students without a rate per token are left out.
+    Energies are those of the spots' scope. `j_student` and `j_reference` stand in the place of the rates per token that
+    were measured of the smaller and the larger; spots without a rate are left out.
     """
-    rates = {spot.point.key: rate for spot in spots if (rate := j_per_token(spot)) is not None}
-    known = [spot for spot in spots if spot.point.key in rates and spot.point.energy_j is not None]
+    known = [spot for spot in spots if spot.point.energy_j is not None]
+    small_rates, large_rates = _rates(known, j_student), _rates(known, j_reference)
     baselines = [spot for spot in known if spot.point.pipeline == SFT]
     return tuple(
-        _substitution(small, large, own, rates, tolerance)
+        _substitution(small, large, own, (small_rates[small.point.key], large_rates[large.point.key]), tolerance)
         for small in known
         for large in baselines
         if small.point.student != large.point.student
         and _alike(small, large)
-        and rates[large.point.key] > rates[small.point.key]
+        and small.point.key in small_rates
+        and large.point.key in large_rates
+        and large_rates[large.point.key] > small_rates[small.point.key]
         for own in [next((b for b in baselines if b.point.student == small.point.student and _alike(b, small)), None)]
     )
+
+
+def _rates(spots: Sequence[Spot], given: float | None) -> dict[str, float]:
+    """J/token by point: the reader's own for all, or what was measured of each."""
+    rates = {spot.point.key: j_per_token(spot) if given is None else given for spot in spots}
+    return {key: rate for key, rate in rates.items() if rate is not None}
 
 
 def _alike(one: Spot, other: Spot) -> bool:
@@ -143,7 +154,7 @@ def j_per_token(spot: Spot) -> float | None:
 
 
 def _substitution(
-    small: Spot, large: Spot, own: Spot | None, rates: dict[str, float], tolerance: float
+    small: Spot, large: Spot, own: Spot | None, rates: tuple[float, float], tolerance: float
 ) -> Substitution:
     def against(baseline: Spot) -> InferenceBreakEven:
         extra = None
@@ -151,8 +162,8 @@ def _substitution(
             extra = small.point.energy_j - baseline.point.energy_j
         return inference_break_even(
             extra_training_j=extra,
-            reference_j_per_token=rates[large.point.key],
-            student_j_per_token=rates[small.point.key],
+            reference_j_per_token=rates[1],
+            student_j_per_token=rates[0],
             reference_q=large.quality,
             student_q=small.quality,
             tolerance=tolerance,
@@ -161,8 +172,8 @@ def _substitution(
     return Substitution(
         small=small,
         large=large,
-        small_j_per_token=rates[small.point.key],
-        large_j_per_token=rates[large.point.key],
+        small_j_per_token=rates[0],
+        large_j_per_token=rates[1],
         stated=any(run.inference_stated for spot in (small, large) for run in spot.runs),
         against_large=against(large),
         same_size=None if own is None or own.point.key == small.point.key else against(own),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from registry.accounting.assumptions import Assumptions
+from registry.accounting.assumptions import NOT_STATED, Assumptions
 from registry.accounting.axes import ENERGY, SUITE
 from registry.accounting.comparability import DATASET, HARDWARE, SOFTWARE, TEACHER, Mix, fingerprint, mixes
 from registry.accounting.figures import TEACHER as TEACHER_ROLE
@@ -46,8 +46,19 @@ def kept(runs: Sequence[RunFigures], assumed: Assumptions) -> list[RunFigures]:
     """The runs that are looked at: measured or simulated, of the hardware that was chosen."""
     simulated = shows_simulated(list(runs)) if assumed.simulated is None else assumed.simulated
     return [
-        run for run in runs if run.simulated == simulated and (not assumed.hardware or run.hardware == assumed.hardware)
+        run
+        for run in alike(runs, assumed)
+        if run.simulated == simulated and (not assumed.hardware or run.hardware == assumed.hardware)
     ]
+
+
+def alike(runs: Sequence[RunFigures], assumed: Assumptions) -> list[RunFigures]:
+    """The runs of the software, dataset and teacher that were chosen; all where none was."""
+    if not assumed.alike:
+        return list(runs)
+    prints = dict(_prints(runs))
+    wanted = {what: "" if words == NOT_STATED else words for what, words in assumed.alike.items()}
+    return [run for run in runs if wanted.items() <= prints[run.run_id].items()]
 
 
 def of_study(study: Study, runs: Sequence[RunFigures], assumed: Assumptions) -> StudyOutlook:
@@ -101,12 +112,17 @@ def _bounds(seen: Outlook) -> dict[str, Bounds]:
 
 def _mixes(runs: Sequence[RunFigures]) -> tuple[Mix, ...]:
     """In what the runs' environments, datasets and teachers differ."""
+    return mixes(_prints(runs))
+
+
+def _prints(runs: Sequence[RunFigures]) -> list[tuple[str, dict[str, str]]]:
+    """Each run with its fingerprints."""
     rows = Run.objects.filter(pk__in=[run.run_id for run in runs]).order_by("id")
     found = []
     for key, environment, teacher, dataset in rows.values_list("pk", "environment", "teacher", "spec__dataset__id"):
         facts: dict[str, Any] = {**(environment or {}), "teacher": teacher, "dataset": dataset}
         found.append((str(key), {what: fingerprint(facts, what) for what in (HARDWARE, SOFTWARE, DATASET, TEACHER)}))
-    return mixes(found)
+    return found
 
 
 def fingerprints(view: StudyOutlook, what: str) -> dict[str, str]:
@@ -190,8 +206,10 @@ def _without_teacher(point: Point) -> float | None:
 
 
 def substitutes(view: StudyOutlook) -> tuple[Substitution, ...]:
-    """T* of every student in the place of a larger baseline, under the reader's tolerance; none given is zero."""
-    return substitutions(view.seen.standing, tolerance=view.assumed.tolerance or 0.0)
+    """T* of every student in the place of a larger baseline, under the reader's tolerance (none is zero) and rates."""
+    assumed = view.assumed
+    own = {"j_student": assumed.j_student, "j_reference": assumed.j_reference}
+    return substitutions(view.seen.standing, tolerance=assumed.tolerance or 0.0, **own)
 
 
 def splits(view: StudyOutlook) -> dict[str, Mapping[str, Part]]:

@@ -124,3 +124,11 @@ def test_lost_attempts_and_idle_are_split_off_and_follow_the_scope():
     assert parts["teacher"].net_j == pytest.approx(joules(5.0))
     assert parts["evaluation"].net_j is None
     assert sum(part.share for part in parts.values()) == pytest.approx(1.0)
+
+
+def test_the_readers_own_rates_stand_in_the_place_of_measured_ones():
+    plain = spots([cell(*key) for key in paper.CELLS])
+    found = pair(substitutions(plain, tolerance=0.2, j_student=0.1, j_reference=0.3), "kd 1B", "sft 7B")
+    assert (found.small_j_per_token, found.large_j_per_token) == (0.1, 0.3)
+    assert float(found.same_size.tokens) == pytest.approx((16.90 - 7.00) * 3.6e6 / 0.2, rel=1e-6)
+    assert substitutions(plain, tolerance=0.2, j_student=0.3, j_reference=0.1) == ()  # it would never pay

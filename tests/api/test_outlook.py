@@ -99,6 +99,10 @@ def test_mixed_software_is_named(api, study):
     assert look(api, study)["mixed"] == {
         "software": {"torch 2.13.0, Python 3.11.2": 1, "torch 2.6.0, Python 3.11.2": 1}
     }
+    kept = look(api, study, software="torch 2.6.0, Python 3.11.2")
+    assert (len(kept["points"]), kept["mixed"]) == (1, {})
+    assert len(look(api, study, dataset="tour-facts")["points"]) == 2
+    assert look(api, study, teacher="not stated")["points"] == []
 
 
 @pytest.mark.parametrize(

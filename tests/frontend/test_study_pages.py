@@ -88,3 +88,34 @@ def test_a_wish_that_cannot_be_is_refused_at_its_field(page, study, query):
 def test_a_stranger_sees_neither(client, stranger, study, name):
     client.force_login(stranger)
     assert client.get(reverse(name, args=[study.slug])).status_code == 404
+
+
+def test_software_is_kept_by_a_link_and_stays_when_a_control_changes(page, study):
+    reference = scenes.add_reference(study)
+    for torch in ("2.6.0", "2.13.0"):
+        environment = scenes.ENVIRONMENT | {"libraries": {"torch": torch}}
+        scenes.complete_run(
+            study, "sft", reference, training_j=1.0, factor=0.5, environment=environment, configuration=torch
+        )
+    both, kept = page("study"), page("study", software="torch 2.6.0, Python 3.11.2")
+    assert (len(both.context["rows"]), len(kept.context["rows"])) == (2, 1)
+    assert 'href="?software=torch+2.6.0%2C+Python+3.11.2"' in both.content.decode()
+    assert '<input type="hidden" name="software" value="torch 2.6.0, Python 3.11.2"' in kept.content.decode()
+    assert 'id="only-software"' in kept.content.decode()
+    assert page("study", software="\x00").status_code == 400
+    assert page("study", dataset="another").context["rows"] == []
+
+
+def test_the_amortisation_draws_the_sizes_that_were_chosen(page, study):
+    scenes.distilled_study(study)
+    answer = page("study", curve=["20 layers"])
+    assert {point.student for point, _energies in answer.context["amortised"]} == {"20 layers"}
+    names = [trace["name"] for trace in answer.context["charts"]["amortisation"]["data"]]
+    assert names and all("20 layers" in name for name in names)
+    assert page("study", curve=["70B"]).status_code == 400
+    assert {p.distilled.student for p in answer.context["break_evens"]} == {"12 layers", "20 layers"}
+
+
+@pytest.mark.parametrize("query", [{"j_student": "-1"}, {"j_reference": "much"}])
+def test_rates_that_cannot_be_are_refused(page, study, query):
+    assert page("study", **query).status_code == 400
