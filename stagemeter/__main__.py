@@ -140,10 +140,12 @@ def parser() -> argparse.ArgumentParser:
         ("submit", "submit a run", submit_command),
     ):
         asked = commands.add_parser(name, help=text)
-        asked.add_argument("file", type=Path, help="a JSON file, or - for standard input")
+        several: dict[str, Any] = {} if name == "lookup" else {"nargs": "?"}
+        asked.add_argument("file", type=Path, help="a JSON file, or - for standard input", **several)
         _server(asked).set_defaults(command=command)
         if name != "lookup":
             asked.add_argument("--study", help="slug of the study")
+            asked.add_argument("--preset", help="such as paper-kd-7b-math; what the file says goes before it")
             asked.add_argument("--regenerate-reason", help="why an artifact that exists shall be made again")
     for added in commands.choices.values():
         added.add_argument("--spool", type=Path, help="default $STAGEMETER_SPOOL")
@@ -465,7 +467,7 @@ def lookup_command(options: argparse.Namespace) -> int:
 def plan_command(options: argparse.Namespace) -> int:
     """`stagemeter plan`."""
     with _client(options) as client:
-        answer = client.plan(_object_in(options.file), **_submission(options))
+        answer = client.plan(_spec(options), **_submission(options))
     if options.json:
         return _print(answer)
     for stage in answer["stages"]:
@@ -495,11 +497,18 @@ def _in_kwh(energy_j: float) -> str:
 def submit_command(options: argparse.Namespace) -> int:
     """`stagemeter submit`."""
     with _client(options) as client:
-        answer = client.submit(_object_in(options.file), **_submission(options))
+        answer = client.submit(_spec(options), **_submission(options))
     if options.json:
         return _print(answer)
     print(f"{answer['id']} {answer['status']}")
     return OK
+
+
+def _spec(options: argparse.Namespace) -> dict[str, Any]:
+    if options.file is None and not options.preset:
+        raise ClientError("nothing to plan; name a JSON file, or a preset with --preset, such as paper-kd-7b-math")
+    named = {"preset": options.preset} if options.preset else {}
+    return named | ({} if options.file is None else _object_in(options.file))
 
 
 def _submission(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Presets: functions that return a RunSpec. The paper's grid, and the tour that runs on a laptop."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from registry.accounting.spec import (
     RunSpec,
     TrainingSpec,
 )
-from registry.accounting.stages import PIPELINES, TEACHER_REFERENCE
+from registry.accounting.stages import KD, PIPELINES, TEACHER_REFERENCE
 
 # ── The paper (arXiv:2605.13981, sections 3.2 and 5.1); its hyperparameters are the defaults of the spec ──
 
@@ -45,6 +46,22 @@ def paper(size: str, pipeline: str, workload: str = "tulu") -> RunSpec:
         dataset=DatasetSpec(id=PAPER_WORKLOADS[workload]),
         evaluation=EvaluationSpec(suite=PAPER_SUITE),
     )
+
+
+def literal(spec: RunSpec) -> RunSpec:
+    """The same run by the recipe of the paper's harness as it was released, beside the sound one of the defaults.
+
+    Weights in bf16 and rounded to the nearest, rows padded to the longest there may be, activations computed anew, the
+    truncated loss; and the learning rate scaled by the weights' size for kd alone.
+    """
+    training = replace(
+        spec.training,
+        weights="nearest",
+        padding="max_length",
+        gradient_checkpointing="on",
+        optimizer="adafactor_scaled" if spec.pipeline == KD else "adafactor",
+    )
+    return replace(spec, training=training, distillation=replace(spec.distillation, tail="truncated"))
 
 
 def _cell(size: str, workload: str, pipeline: str) -> RunSpec:
@@ -139,3 +156,25 @@ PRESETS: dict[str, Callable[[str], RunSpec]] = {
     "tour": lambda pipeline: tour(20, pipeline),
     "tour-small": lambda pipeline: tour(12, pipeline),
 }
+
+
+def _literal_cell(size: str, pipeline: str, workload: str) -> RunSpec:
+    return literal(paper(size, pipeline, workload))
+
+
+def _named() -> dict[str, Callable[[], RunSpec]]:
+    """`paper-kd-7b-math` and the like; with `-literal` behind it by the recipe of the paper's harness."""
+    named: dict[str, Callable[[], RunSpec]] = {}
+    for pipeline in PIPELINES:
+        for size in PAPER_STUDENTS:
+            for workload in PAPER_WORKLOADS:
+                name = f"paper-{pipeline}-{size.lower()}-{workload}"
+                named[name] = partial(paper, size, pipeline, workload)
+                named[f"{name}-literal"] = partial(_literal_cell, size, pipeline, workload)
+        named[f"tour-{pipeline}"] = partial(tour, 20, pipeline)
+        named[f"tour-small-{pipeline}"] = partial(tour, 12, pipeline)
+    return named
+
+
+# Whole runs by name, for scripts.
+NAMED = _named()

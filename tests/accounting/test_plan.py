@@ -4,7 +4,7 @@ import pytest
 
 from registry.accounting.fingerprint import fingerprint
 from registry.accounting.plan import Identities, artifact_request, plan
-from registry.accounting.presets import PRESETS, paper, tour, tour_runs, tour_teacher
+from registry.accounting.presets import NAMED, PRESETS, paper, tour, tour_runs, tour_teacher
 from registry.accounting.spec import DatasetSpec, DecodingSpec, RunSpec, TrainingSpec
 from registry.accounting.stages import PIPELINES
 
@@ -127,6 +127,15 @@ def test_every_preset_survives_the_trip_through_json(name, pipeline):
     spec = PRESETS[name](pipeline)
     assert RunSpec.from_dict(spec.to_dict()) == spec
     assert spec.pipeline == pipeline
+
+
+def test_every_named_run_is_a_run_of_its_pipeline():
+    assert len(NAMED) == 3 * (3 * 3 * 2 + 2)
+    for name, make in NAMED.items():
+        spec = make()
+        assert RunSpec.from_dict(spec.to_dict()) == spec
+        assert f"-{spec.pipeline}" in name
+        assert ("-literal" in name) == (spec.training.weights == "nearest")
 
 
 def test_the_paper_presets_hold_the_papers_settings():

@@ -33,6 +33,20 @@ def test_a_plan_names_stages_decisions_and_costs_and_changes_nothing(api, study)
     assert not Artifact.objects.exists()
 
 
+def test_a_preset_is_planned_by_name_with_what_is_said_beside_it(api, study):
+    body = {"study": study.slug, "preset": "paper-kd-7b-math-literal", "training": {"max_steps": 9}}
+    asked = api.post("runs/plan/", body | {"evaluation": {"suite": ["token_accuracy"]}})
+    assert asked.status_code == 200, asked.json()
+    spec = asked.json()["spec"]
+    assert (spec["dataset"]["id"], spec["student"]["id"]) == ("open-r1/OpenR1-Math-220k", "allenai/OLMo-2-1124-7B")
+    assert (spec["training"]["max_steps"], spec["training"]["weights"]) == (9, "nearest")
+    floors = {stage["kind"]: stage["floor"] for stage in asked.json()["stages"]}
+    assert floors["logit_caching"]["energy_j"] > floors["student_training"]["energy_j"] > 0
+    refused = api.post("runs/plan/", body | {"preset": "paper-kd-70b-math"})
+    assert refused.status_code == 400
+    assert "paper-kd-13b-code" in str(refused.json())
+
+
 def test_submitting_queues_the_jobs(api, study):
     response = api.post("runs/", submission(study))
     assert response.status_code == 201

@@ -6,6 +6,7 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from rest_framework import serializers
 
+from registry.accounting.presets import NAMED
 from registry.accounting.spec import RunSpec
 
 _MAKERS: dict[type, type[serializers.Field[Any, Any, Any, Any]]] = {
@@ -49,11 +50,21 @@ class StoredSpecSerializer(RunSpecSerializer):  # type: ignore[valid-type, misc]
 
 
 class RunSubmission(StoredSpecSerializer):
-    """A run to plan or to submit."""
+    """A run to plan or to submit: a whole spec, or a preset's with what is said beside it in its place."""
 
+    preset = serializers.ChoiceField(
+        choices=list(NAMED), required=False, help_text="A run by name; fields beside it go before its own."
+    )
     regenerate = serializers.BooleanField(
         default=False, help_text="Make the teacher artifact again although one exists; needs a reason and a maintainer."
     )
     regenerate_reason = serializers.CharField(
         required=False, allow_blank=True, help_text="Why; it is kept with the artifact."
     )
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Nothing but the study is needed beside a preset; `RunSpec.from_dict` says what is missing without one."""
+        found = dict(super().get_fields())
+        for name, field in found.items():
+            field.required = name == "study"
+        return found

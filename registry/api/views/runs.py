@@ -10,6 +10,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from registry.accounting.presets import NAMED
 from registry.accounting.spec import RunSpec
 from registry.api import access, batches, run_rows
 from registry.api.bulk import ListParser, NDJSONParser
@@ -229,9 +230,23 @@ def _submission(request: Request) -> tuple[Study, RunSpec, dict[str, Any]]:
         problems["study"] = f"{str(slug)[:80]!r} is no study that you can see" if slug else "this field is required"
     if problems:
         raise Invalid(problems)
-    spec = RunSpec.from_dict(body)
+    spec = RunSpec.from_dict(_over_preset(body))
     runs.check_pipeline(spec)
     return study, spec, options  # type: ignore[return-value]  # a missing study was refused above
+
+
+def _over_preset(body: dict[str, Any]) -> dict[str, Any]:
+    """The body's fields over those of the preset it names. Raises `Invalid` for a preset nobody made."""
+    name = body.pop("preset", None)
+    if name is None:
+        return body
+    if not isinstance(name, str) or name not in NAMED:
+        raise Invalid({"preset": f"{str(name)[:80]!r} is no preset; known are {', '.join(NAMED)}"})
+    whole = NAMED[name]().to_dict()
+    for key, value in body.items():
+        part = whole.get(key)
+        whole[key] = {**part, **value} if isinstance(part, dict) and isinstance(value, dict) else value
+    return whole
 
 
 def _plan(plan: RunPlan, study: Study, request: Request) -> dict[str, Any]:
