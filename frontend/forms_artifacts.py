@@ -55,6 +55,16 @@ class SupersedeForm(forms.Form):
     reason = forms.CharField(label=_("Why it is better"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
 
 
+class AliasForm(forms.Form):
+    """A second name for a version."""
+
+    alias = forms.CharField(
+        label=_("Alias"),
+        max_length=60,
+        help_text=_("Such as stable. Where another version of the name has it, it moves here."),
+    )
+
+
 class RegisterForm(forms.Form):
     """An artifact that was made elsewhere. What determines it comes as JSON, as a lookup takes it."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from frontend.charts import PIPELINE_NAMES
 from registry.accounting.frontier import Placement
 
 WIDTH, HEIGHT, MARGIN = 240.0, 72.0, 8.0
@@ -70,4 +71,5 @@ def _steps(standing: list[Dot]) -> str:
 
 
 def _label(placement: Placement) -> str:
-    return f"{placement.point.pipeline} {placement.point.student}"
+    point = placement.point
+    return f"{PIPELINE_NAMES.get(point.pipeline, point.pipeline)} {point.student}"

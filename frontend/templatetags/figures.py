@@ -16,7 +16,7 @@ from frontend import sparkline as drawn
 from frontend.sparkline import Sparkline, sparkline
 from registry.accounting.frontier import Placement
 from registry.accounting.units import JOULES_PER_KWH
-from registry.models import Stage
+from registry.models import Run, Stage
 from registry.tables import FORMATS
 
 register = template.Library()
@@ -194,6 +194,12 @@ def percent(value: float | None) -> SafeString:
 def words(name: str) -> str:
     """A kind, role or pipeline as a person says it."""
     return NAMES.get(name, name.replace("_", " "))
+
+
+@register.filter
+def called(run: Run) -> str:
+    """A run as a person says it: its pipeline and its student."""
+    return f"{words(run.pipeline)} {run.student_size or run.student}"
 
 
 @register.filter

@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from frontend.charts import AmortisationCurve, amortisation_curves
-from frontend.forms_artifacts import LicenceForm, RegisterForm, SharingForm, SupersedeForm, WithdrawForm
+from frontend.forms_artifacts import AliasForm, LicenceForm, RegisterForm, SharingForm, SupersedeForm, WithdrawForm
 from frontend.lineage import Box, Drawing, draw
 from frontend.study_charts import as_json
+from frontend.templatetags.figures import called
 from registry.models import Artifact, Membership, User
 from registry.selectors import artifact_search, artifacts, cards, home
 from registry.selectors.artifacts import ArtifactDetail
@@ -75,6 +76,8 @@ def detail(request: HttpRequest, key: UUID) -> HttpResponse:
         "licence_form": LicenceForm.of(artifact),
         "withdraw_form": WithdrawForm(auto_id="withdraw_%s"),
         "supersede_form": SupersedeForm(auto_id="supersede_%s"),
+        "alias_form": AliasForm(auto_id="alias_%s"),
+        "aliases": [row.alias for row in artifact.aliases.all()],
         "obstacle": licences.obstacle_to_sharing(artifact),
     }
     return render(request, "artifacts/detail.html", context)
@@ -145,6 +148,26 @@ def supersede(request: HttpRequest, key: UUID) -> HttpResponse:
     return _curated(request, artifact, form, write)
 
 
+@require_POST
+@login_required
+def name_alias(request: HttpRequest, key: UUID) -> HttpResponse:
+    """Let a second name mean this version from now on."""
+    artifact, form = found_of(request, key).artifact, AliasForm(request.POST)
+    return _curated(
+        request, artifact, form, lambda actor, values: versions.set_alias(actor=actor, artifact=artifact, **values)
+    )
+
+
+@require_POST
+@login_required
+def drop_alias(request: HttpRequest, key: UUID) -> HttpResponse:
+    """Take a second name away."""
+    artifact, form = found_of(request, key).artifact, AliasForm(request.POST)
+    return _curated(
+        request, artifact, form, lambda actor, values: versions.drop_alias(actor=actor, artifact=artifact, **values)
+    )
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def register(request: HttpRequest) -> HttpResponse:
@@ -181,7 +204,7 @@ def lineage(found: ArtifactDetail) -> Drawing:
         Box(
             key=str(run.pk),
             kind=_("run"),
-            label=f"{run.pipeline} {run.student_size or run.student}",
+            label=called(run),
             url=run.get_absolute_url(),
         )
         for run in line.runs

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from frontend import stated
-from frontend.templatetags.figures import words
+from frontend.templatetags.figures import called, words
 from frontend.views import artifacts, compare, power, studies, studies_large, study_pages, transfer
 from registry.models import Project, Study
 from registry.selectors import comparison, large, outlook, runs
@@ -131,7 +131,7 @@ def of_run(request: HttpRequest, key: UUID) -> Board:
     run = found.run
     simulated = bool(found.figures and found.figures.simulated)
     return _board(
-        request, charts, title=str(run), address=run.get_absolute_url(), project=run.project, simulated=simulated
+        request, charts, title=called(run), address=run.get_absolute_url(), project=run.project, simulated=simulated
     )
 
 

@@ -48,10 +48,15 @@ def set_alias(*, artifact: Artifact, alias: str, actor: User) -> ArtifactAlias:
         )
     if artifact.version is None or artifact.status != Artifact.Status.READY:
         raise Conflict(f"{artifact.name} is {artifact.get_status_display()}; only a version that is ready has aliases.")
+    same = ArtifactAlias.objects.filter(project=artifact.project, handle=artifact.handle, alias=alias)
+    before = same.exclude(artifact=artifact).select_related("artifact").first()
     row, _ = ArtifactAlias.objects.update_or_create(
         project=artifact.project, handle=artifact.handle, alias=alias, defaults={"artifact": artifact}
     )
-    audit.record(actor=actor, project=artifact.project, action="alias set", subject=artifact, alias=str(row))
+    audit.record(actor=actor, project=artifact.project, action="alias set", subject=artifact, alias=alias)
+    if before is not None:
+        moved = {"alias": alias, "to": str(artifact.pk)}
+        audit.record(actor=actor, project=artifact.project, action="alias moved", subject=before.artifact, **moved)
     return row
 
 

@@ -8,6 +8,7 @@ import yaml
 from django.urls import reverse
 
 from frontend.lineage import Box, draw
+from registry.accounting.reuse import ArtifactRequest
 from registry.models import Artifact, Run
 from registry.selectors import artifact_search, books
 from registry.services import artifacts, licences, rowsets
@@ -168,6 +169,7 @@ def test_the_lineage_is_drawn_and_readable_as_a_list(client, member, cache, scen
     boxes = [placed.box for placed in answer.context["drawing"].boxes]
     assert [box.kind for box in boxes] == ["teacher", "logit cache", "run", "run", "student", "student"]
     assert len(answer.context["drawing"].paths) == 1 + 2 + 2
+    assert [box.label for box in boxes[2:4]] == ["KD 12 layers", "KD 20 layers"]
     assert "<svg" in body
     for student in students.values():
         assert f'href="{student.get_absolute_url()}"' in body
@@ -238,7 +240,7 @@ def test_exports_of_a_private_artifact_are_404_for_a_stranger(client, stranger, 
     client.force_login(stranger)
     for name in ("artifact_croissant", "artifact_card"):
         assert client.get(reverse(name, args=[cache.pk])).status_code == 404
-    for name in ("artifact_share", "artifact_narrow", "artifact_withdraw", "artifact_supersede"):
+    for name in ("artifact_share", "artifact_narrow", "artifact_withdraw", "artifact_supersede", "artifact_alias"):
         assert client.post(reverse(name, args=[cache.pk])).status_code == 404
 
 
@@ -303,6 +305,53 @@ def test_the_audit_log_of_it_is_on_its_page(client, owner, cache):
     log = body[body.index('id="history"') :].split("</section>")[0]
     assert "artifact shared" in log
     assert str(owner) in log
+
+
+@pytest.fixture
+def two_versions(project):
+    """Two versions of one name, by different teachers."""
+    return [register_like(project, teacher) for teacher in ("first", "second")]
+
+
+def register_like(project, teacher) -> Artifact:
+    request = ArtifactRequest(kind="logit_cache", identity={"teacher": {"id": teacher}}, row_digests=("a",))
+    return artifacts.register(actor=None, project=project, request=request, name="A cache", production_energy_j=1.0)
+
+
+def alias(client, artifact, word, address="artifact_alias"):
+    answer = client.post(reverse(address, args=[artifact.pk]), {"alias": word}, follow=True)
+    artifact.refresh_from_db()
+    return answer.content.decode(), [row.alias for row in artifact.aliases.all()]
+
+
+def test_a_maintainer_sets_moves_and_drops_an_alias_by_form(client, owner, two_versions):
+    first, second = two_versions
+    client.force_login(owner)
+    body, aliases = alias(client, first, "stable")
+    assert aliases == ["stable"]
+    assert 'a-cache@1</code> <span class="tag">stable</span>' in body
+    body, aliases = alias(client, second, "stable")
+    assert (aliases, list(first.aliases.all())) == (["stable"], [])
+    assert "alias set <code>stable</code>" in body[body.index('id="history"') :]
+    log = page(client, owner, first).content.decode()
+    assert "alias moved <code>stable</code>" in log[log.index('id="history"') :]
+    assert alias(client, second, "stable", "artifact_alias_drop")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [("latest", "always means the newest"), ("v3", "not look like a version"), ("A b", "must begin"), ("", "required")],
+)
+def test_reserved_and_bad_aliases_are_refused_with_a_sentence(client, owner, two_versions, word, sentence):
+    client.force_login(owner)
+    body, aliases = alias(client, two_versions[0], word)
+    assert sentence in body
+    assert aliases == []
+
+
+def test_a_submitter_is_shown_no_alias_form_and_sets_none(client, member, two_versions):
+    assert "/alias/" not in page(client, member, two_versions[0]).content.decode()
+    assert alias(client, two_versions[0], "stable")[1] == []
 
 
 @pytest.mark.parametrize(
