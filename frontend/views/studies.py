@@ -74,7 +74,8 @@ def detail(request: HttpRequest, slug: str) -> HttpResponse:
         return studies_large.detail(request, study)
     figures = studies.figures(study, request.user)
     form = form_of(request, study, figures)
-    context = {"study": study, "form": form} | view_of(request, study, figures, form)
+    context = {"study": study, "form": form, "run_count": study.runs.count()}
+    context |= view_of(request, study, figures, form)
     fragment = bool(getattr(request, "htmx", None)) and not request.htmx.boosted  # type: ignore[attr-defined]
     template = "studies/_view.html" if fragment else "studies/detail.html"
     response = render(request, template, context, status=200 if form.is_valid() else 400)
