@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return command(options)
     except Refused as error:
-        return _fail(json.dumps(error.problems, indent=2, default=str), REFUSED)
+        return _fail(_said(error.problems), REFUSED)
     except Unreachable as error:
         return _fail(str(error), UNREACHABLE)
     except (ClientError, RecordError, OSError, ValueError) as error:
@@ -377,6 +377,15 @@ def _to_import(options: argparse.Namespace) -> Iterator[list[Path]]:
 
     with TemporaryDirectory(prefix="stagemeter-mlflow-") as folder:
         yield [tracking.fetch(options.tracking_uri, Path(folder), experiments=options.experiment, where=options.filter)]
+
+
+def _said(problems: Any) -> str:
+    """A refusal as lines for a person: its sentence, and what is wrong with each field where there are several."""
+    if not isinstance(problems, dict) or "message" not in problems:
+        return json.dumps(problems, indent=2, default=str)
+    fields = problems.get("fields") or {}
+    several = [f"  {name}: {text}" for name, texts in fields.items() for text in texts] if len(fields) > 1 else []
+    return "\n".join([str(problems["message"]), *several])
 
 
 def completion_command(options: argparse.Namespace) -> int:

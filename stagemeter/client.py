@@ -181,7 +181,7 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         """How the server does: `status`, `database`, `broker`, `workers`."""
-        return self._get("/healthz")
+        return self._get(str(self._http.base_url.copy_with(path="/healthz")))  # beside the API, not below it
 
     def runs(self, **filters: str) -> list[dict[str, Any]]:
         """The newest runs, such as `runs(external_id="my-run")`."""

@@ -93,3 +93,19 @@ def test_another_tools_file_is_imported_by_command(live_server, member, study, t
     assert "is there already" in capsys.readouterr().out
     stage = Stage.objects.get()
     assert (stage.origin, stage.energy_j, stage.run.external_id) == ("import", 1_980_000.0, "exp")
+
+
+def test_asking_how_the_server_does_reaches_it(client_of, member):
+    assert {"status", "database", "broker"} <= client_of(member).status().keys()
+
+
+def test_commands_say_to_a_person_what_the_server_says(live_server, member, study, tmp_path, capsys):
+    _, secret = accounts.issue_token(user=member)
+    (tmp_path / "spec.json").write_text(json.dumps(make_spec().to_dict()))
+    words = [str(tmp_path / "spec.json"), "--url", live_server.url, "--token", secret, "--study"]
+    assert main(["plan", *words, study.slug]) == 0
+    assert "logit_caching: make" in capsys.readouterr().out
+    assert main(["submit", *words, "no-such-study"]) not in (0, 2)
+    assert capsys.readouterr().err.strip() == "stagemeter: study: 'no-such-study' is no study that you can see"
+    assert main(["submit", *words, study.slug]) == 0
+    assert str(Run.objects.exclude(pipeline="teacher_reference").get().pk) in capsys.readouterr().out
