@@ -34,8 +34,8 @@ from registry.services.errors import Invalid
 from registry.tracefile import COMPONENTS, FILE_NAME, TraceError, TraceWriter
 
 MARGIN_S = 2.0  # a sample on either side of the stage's edges
-MAX_READINGS = 30_000_000  # of all lines together
-MAX_TEXT_BYTES = 2**30  # of a CSV once it is unpacked
+MAX_READINGS = 10_000_000  # of all lines together
+MAX_TEXT_BYTES = 2**29  # of a CSV once it is unpacked
 MAX_PAGE_BYTES = 64 * 2**20  # of one page of a Parquet file once it is unpacked
 _MAX_HEADER_BYTES = 2**16
 _BLOCK_BYTES = 2**20
