@@ -119,3 +119,8 @@ def test_the_amortisation_draws_the_sizes_that_were_chosen(page, study):
 @pytest.mark.parametrize("query", [{"j_student": "-1"}, {"j_reference": "much"}])
 def test_rates_that_cannot_be_are_refused(page, study, query):
     assert page("study", **query).status_code == 400
+
+
+def test_a_studys_page_says_how_many_runs_it_has(page, study):
+    scenes.add_reference(study)
+    assert "1 run</a>" in page("study").content.decode()
