@@ -43,14 +43,18 @@ def figures_by_study(studies: Iterable[Study], user: Reader) -> dict[UUID, list[
     return found
 
 
-def figures_of(runs: Iterable[Run], user: Reader, *, reuse: bool = True) -> dict[UUID, RunFigures]:
+def figures_of(
+    runs: Iterable[Run], user: Reader, *, reuse: bool = True, records: bool = True
+) -> dict[UUID, RunFigures]:
     """Figures of runs that were read already (with `summary`), by key, in four queries.
 
-    Without `reuse` nobody counts how often an artifact was used, which only N "as reused" needs.
+    Without `reuse` nobody counts how often an artifact was used, which only N "as reused" needs. Without `records`
+    nobody looks at them for tokens and flags, which a list of runs does not show.
     """
     read = list(runs)
     keys = [run.pk for run in read]
-    uses, tokens, flagged = _uses(keys, user, reuse=reuse), _tokens(keys), _flagged(keys)
+    uses = _uses(keys, user, reuse=reuse)
+    tokens, flagged = _tokens(keys if records else []), _flagged(keys if records else [])
     return {run.pk: _figures(run, uses.get(run.pk, []), tokens.get(run.pk), flagged=run.pk in flagged) for run in read}
 
 
