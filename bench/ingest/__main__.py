@@ -99,8 +99,9 @@ def timed(clients: int, seconds: float, step: Callable[[int], bool], processes: 
         thread.start()
     for thread in threads:
         thread.join()
-    done = max(sum(counts), 1)
-    return done / (max(ended) - began), (cpu_s(processes) - before) / done * 1000
+    done, after = max(sum(counts), 1), cpu_s(processes)
+    used_s = sum(after[process] - before[process] for process in after.keys() & before.keys())
+    return done / (max(ended) - began), used_s / done * 1000
 
 
 def speed(load: Load, clients: int, seconds: float, token: str, processes: list[Any]) -> float:
@@ -179,16 +180,15 @@ def main() -> None:
                 processes = server.tree() + family(postmaster())
                 ours[load.what, clients] = speed(load, clients, asked.seconds, token, processes)
         print(f"memory of the server: {memory_mb(server.tree()):.0f} MB", flush=True)
+        if asked.mlflow:
+            from bench.ingest.mlflow import compare
+
+            one_a_request = LOADS[2].what
+            compare(asked.mlflow, asked.seconds, {clients: ours[one_a_request, clients] for clients in (1, 4)})
         if asked.memory:
             memory(asked.memory, token, server)
     finally:
         server.stop()
-    if asked.mlflow:
-        from bench.ingest.mlflow import compare
-
-        compare(
-            asked.mlflow, asked.seconds, {clients: ours["whole runs, one a request", clients] for clients in (1, 4)}
-        )
 
 
 if __name__ == "__main__":

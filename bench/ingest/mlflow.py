@@ -71,14 +71,21 @@ def _start(mlflow: Path) -> "tuple[subprocess.Popen[bytes], str]":
     url = f"postgresql+psycopg2://{base['USER']}@/mlflow?host={base['HOST']}"
     folder = Path(os.environ["STAGEMETER_HOME"], "mlflow")
     command = [str(mlflow), "server", "--backend-store-uri", url, "--default-artifact-root", str(folder)]
-    command += ["--host", "127.0.0.1", "--port", str(MLFLOW_PORT), "--workers", "2", "--uvicorn-opts", "--loop uvloop"]
+    command += [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(MLFLOW_PORT),
+        "--workers",
+        "2",
+    ]  # it takes uvloop where that is there
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "PYTHONWARNINGS": "ignore",
         "PATH": f"{mlflow.parent}:{os.environ['PATH']}",
     }
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(240):  # its first start makes its tables, step by step
+    for _ in range(600):  # its first start makes its tables, step by step
         try:
             created = Client(MLFLOW_PORT, {}).send(f"{API}/experiments/create", b'{"name": "bench"}')
             return server, json.loads(created)["experiment_id"]

@@ -89,18 +89,18 @@ def postmaster() -> int:
     return int(Path(server_home(), "postgres", "postmaster.pid").read_text().split()[0])
 
 
-def cpu_s(processes: list[Any]) -> float:
-    """Processor seconds that they have used so far."""
+def cpu_s(processes: list[Any]) -> dict[Any, float]:
+    """Processor seconds that each of them has used so far; without those that have ended."""
     import psutil
 
-    total = 0.0
+    used = {}
     for process in processes:
         try:
             times = process.cpu_times()
-            total += times.user + times.system
         except psutil.Error:
             continue
-    return total
+        used[process] = times.user + times.system
+    return used
 
 
 def memory_mb(processes: list[Any]) -> float:

@@ -458,6 +458,6 @@ def _reference(run: Run) -> Run | None:
     references = run.study.runs.filter(pipeline=TEACHER_REFERENCE, status=Run.Status.FINISHED)
     if run.teacher:
         references = references.filter(teacher=run.teacher)
-    fits = references.filter(workload__in={run.workload, ""}).only("workload").order_by("-id")
+    fits = references.filter(workload__in={run.workload, ""}).only("workload", "study").order_by("-id")
     # Of the same workload before one of none; `max` keeps the first, which is the newest.
     return max(fits, key=lambda found: found.workload == run.workload, default=None)

@@ -1,6 +1,7 @@
 """Runs: listed, planned, submitted, uploaded, cancelled."""
 
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -339,9 +340,15 @@ def _keys(text: str) -> list[UUID]:
         return []
 
 
+@cache
+def _shape() -> RunSerializer:
+    """One for all answers: building it costs more than using it."""
+    return RunSerializer()
+
+
 def _uploaded(result: uploads.UploadResult) -> dict[str, Any]:
     return {
-        "run": RunSerializer(result.run).data,
+        "run": _shape().to_representation(result.run),
         "created": result.created,
         "stages": [
             {"index": index, "record_id": record_id, "status": CREATED if new else SAME}
