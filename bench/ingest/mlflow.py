@@ -7,6 +7,7 @@ it is are parameters, scores are metrics.
 
 import json
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -56,7 +57,7 @@ def compare(mlflow: Path, seconds: float, ours: dict[int, float]) -> None:
                 flush=True,
             )
     finally:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGTERM)
         server.wait()
 
 
@@ -84,7 +85,9 @@ def _start(mlflow: Path) -> "tuple[subprocess.Popen[bytes], str]":
         "PYTHONWARNINGS": "ignore",
         "PATH": f"{mlflow.parent}:{os.environ['PATH']}",
     }
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     for _ in range(600):  # its first start makes its tables, step by step
         try:
             created = Client(MLFLOW_PORT, {}).send(f"{API}/experiments/create", b'{"name": "bench"}')
@@ -93,5 +96,5 @@ def _start(mlflow: Path) -> "tuple[subprocess.Popen[bytes], str]":
             if server.poll() is not None:
                 break
             time.sleep(0.5)
-    server.kill()
+    os.killpg(server.pid, signal.SIGKILL)
     raise SystemExit("MLflow's server does not start")
