@@ -1,14 +1,14 @@
 """Forms of the artifact pages: who may use it, under what licence, and what was made elsewhere."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Self
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from registry.accounting.reuse import ArtifactRequest
+from registry.accounting.units import JOULES_PER_KWH
 from registry.models import Artifact, Project
-from registry.services.artifacts import SHARED_KINDS
 
 Values = dict[str, Any]
 TRAINING = [("", _("nobody has said")), ("yes", _("yes")), ("no", _("no"))]
@@ -66,19 +66,27 @@ class AliasForm(forms.Form):
 
 
 class RegisterForm(forms.Form):
-    """An artifact that was made elsewhere. What determines it comes as JSON, as a lookup takes it."""
+    """An artifact that was made elsewhere. What determines it stands in a form of its own, or here as JSON."""
 
     project = forms.ModelChoiceField(
         label=_("Project"), queryset=Project.objects.none(), to_field_name="slug", empty_label=None
     )
-    kind = forms.ChoiceField(label=_("Kind"), choices=[(kind.value, kind.label) for kind in SHARED_KINDS])
     name = forms.CharField(label=_("Name"), max_length=200, help_text=_("What people call it."))
-    dataset = forms.CharField(label=_("Dataset"), max_length=200, required=False)
-    request = forms.CharField(
-        label=_("What determines it"),
-        widget=forms.Textarea(attrs={"spellcheck": "false", "rows": 12}),
-        help_text=_("One JSON object with identity, capture and row_digests, as a lookup takes them."),
+    rows = forms.CharField(
+        label=_("Digest of each row"),
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+        help_text=_("One a line. Empty: the rows chosen above, where they can be read here."),
     )
+    request = forms.CharField(
+        label=_("What determines it, as JSON"),
+        required=False,
+        widget=forms.Textarea(attrs={"spellcheck": "false", "rows": 12}),
+        help_text=_(
+            "One JSON object with kind, identity, capture and row_digests, or a run's spec, as a lookup takes it."
+        ),
+    )
+    dataset = forms.CharField(label=_("Dataset"), max_length=200, required=False)
     energy_kwh = forms.FloatField(
         label=_("Production energy in kWh"),
         required=False,
@@ -115,22 +123,13 @@ class RegisterForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["project"].queryset = projects  # type: ignore[attr-defined]  # a model choice
 
-    def clean_request(self) -> Values:
-        """The three parts of the request. Raises `ValidationError`."""
-        from frontend.views import pasted
-
-        try:
-            document = pasted.read(self.cleaned_data["request"])
-        except pasted.Unreadable as error:
-            raise forms.ValidationError(str(error)) from error
-        known = {"identity", "capture", "row_digests"}
-        if not isinstance(document, dict) or document.keys() - known - {"kind"} or "identity" not in document:
-            raise forms.ValidationError(_("Give one JSON object with identity, and perhaps capture and row_digests."))
-        return {name: document[name] for name in known & document.keys()}
+    def clean_rows(self) -> list[str]:
+        """One digest a line."""
+        return lines(self.cleaned_data["rows"])
 
     def clean_evidence(self) -> list[str]:
         """One record_id a line."""
-        return [line.strip() for line in self.cleaned_data["evidence"].splitlines() if line.strip()]
+        return lines(self.cleaned_data["evidence"])
 
     def clean(self) -> Values:
         """A figure says what it rests on."""
@@ -140,44 +139,33 @@ class RegisterForm(forms.Form):
             self.add_error("evidence_note", _("Name the records of the energy, or say where the figure comes from."))
         return cleaned
 
-    def item(self) -> Values:
+    def item(self, request: ArtifactRequest, dataset: str) -> Values:
         """The artifact as the service takes it."""
         given = self.cleaned_data
-        texts = ("name", "dataset", "evidence_note", "teacher_licence", "dataset_licence", "licence")
+        texts = ("name", "evidence_note", "teacher_licence", "dataset_licence", "licence")
         values = {name: given[name] for name in (*texts, "licence_name", "licence_link") if given[name]}
         energy = given["energy_kwh"]
         return {
-            "kind": given["kind"],
-            **given["request"],
+            "kind": request.kind,
+            "identity": dict(request.identity),
+            "capture": dict(request.capture),
+            "row_digests": list(request.row_digests),
+            "dataset": dataset,
             **values,
             "evidence": given["evidence"],
             "may_train": TRI_STATE[given["may_train"]],
-            **({} if energy is None else {"production_energy_j": energy * 3.6e6}),
+            **({} if energy is None else {"production_energy_j": energy * JOULES_PER_KWH}),
         }
 
     def refuse(self, problems: Mapping[str, Any]) -> None:
         """Put each refusal beside the field it names."""
-        beside = {
-            "identity": "request",
-            "capture": "request",
-            "row_digests": "request",
-            "production_energy_j": "energy_kwh",
-        }
+        named = "request" if self.cleaned_data["request"].strip() else "rows"
+        beside = dict.fromkeys(("kind", "identity", "capture", "row_digests", "request"), named)
         for name, text in problems.items():
-            field = beside.get(name, name)
+            field = (beside | {"production_energy_j": "energy_kwh"}).get(name, name)
             self.add_error(field if field in self.fields else None, str(text))
 
 
-EXAMPLE = json.dumps(
-    {
-        "identity": {
-            "teacher": {"id": "organisation/model", "revision": "main", "digest": "sha256:…"},
-            "tokenizer_digest": "sha256:…",
-            "template_digest": "sha256:…",
-            "precision": "bf16",
-        },
-        "capture": {"k": 100, "temperatures": [1, 2, 4], "encoding": "fp16", "max_length": 1024},
-        "row_digests": ["sha256 of each row"],
-    },
-    indent=2,
-)
+def lines(text: str) -> list[str]:
+    """What stands on each line."""
+    return [line.strip() for line in text.splitlines() if line.strip()]

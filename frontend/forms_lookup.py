@@ -74,17 +74,21 @@ class NeedForm(forms.Form):
         choices=[("drop", _("dropped, as workers do")), ("truncate", _("cut to that length"))],
     )
 
-    def __init__(self, given: Mapping[str, str] | None, *, start: RunSpec, studies: Any) -> None:
-        """`given`: what an address says, what it leaves out as in `start`; `None` opens the form with `start`."""
+    def __init__(self, given: Mapping[str, str] | None, *, start: RunSpec, studies: Any = None) -> None:
+        """`given`: what an address says, what it leaves out as in `start`; `None` opens the form with `start`.
+
+        `studies`: of whom one asks; without them the form does not ask which.
+        """
         values = {name: written(value) for name, value in flattened(start).items() if name in _SETTINGS} | BEYOND
         kind = (given or {}).get("kind", next(iter(DETERMINING)))
         read = {"study", "kind", *BEYOND, *DETERMINING.get(kind, ())}
         known = {name: value for name, value in (given or {}).items() if name in read}
-        first = studies.first()
+        first = studies.first() if studies is not None else None
         opening = values | {"kind": kind, "study": first.slug if first else ""}
         super().__init__(None if given is None else opening | known, initial=opening, auto_id="need_%s")
         self.start = start
-        self.fields["study"] = study_field(studies)
+        if studies is not None:
+            self.fields["study"] = study_field(studies)
         for name, (hint, default) in _SETTINGS.items():
             self.fields[name] = _field(name, hint, required=default != "")
         usual = {name: values[name] for name in _SETTINGS.keys() - read}

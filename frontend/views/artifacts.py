@@ -10,15 +10,15 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from frontend.charts import AmortisationCurve, amortisation_curves
-from frontend.forms_artifacts import AliasForm, LicenceForm, RegisterForm, SharingForm, SupersedeForm, WithdrawForm
+from frontend.forms_artifacts import AliasForm, LicenceForm, SharingForm, SupersedeForm, WithdrawForm
 from frontend.lineage import Box, Drawing, draw
 from frontend.study_charts import as_json
 from frontend.templatetags.figures import called
 from registry.models import Artifact, Membership, User
-from registry.selectors import artifact_search, artifacts, cards, home
+from registry.selectors import artifact_search, artifacts, cards
 from registry.selectors.artifacts import ArtifactDetail
 from registry.services import accounts, licences, versions
 from registry.services import artifacts as services
@@ -166,29 +166,6 @@ def drop_alias(request: HttpRequest, key: UUID) -> HttpResponse:
     return _curated(
         request, artifact, form, lambda actor, values: versions.drop_alias(actor=actor, artifact=artifact, **values)
     )
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@login_required
-def register(request: HttpRequest) -> HttpResponse:
-    """Register what was made elsewhere, with its production energy and what that rests on."""
-    form = RegisterForm(request.POST or None, projects=home.writable_projects(request.user))
-    if request.method == "POST" and form.is_valid():
-        try:
-            artifact = services.declare(
-                actor=request.user if isinstance(request.user, User) else None,
-                project=form.cleaned_data["project"],
-                item=form.item(),
-                made_by_run=None,
-            )
-        except Invalid as error:
-            form.refuse(error.problems)
-        except ServiceError as error:
-            form.add_error(None, str(error))
-        else:
-            messages.success(request, _("It is registered. Whoever asks for the same is led here."))
-            return redirect("artifact", artifact.pk)
-    return render(request, "artifacts/register.html", {"form": form}, status=400 if form.errors else 200)
 
 
 def lineage(found: ArtifactDetail) -> Drawing:

@@ -131,6 +131,7 @@ def _needed(need: NeedForm, request: HttpRequest) -> dict[str, Any]:
         "address": request.build_absolute_uri(reverse("api:lookup")),
         "server": request.build_absolute_uri("/").rstrip("/"),
         "request_address": f"{reverse('lookup_request')}?{request.GET.urlencode()}",
+        "register_address": f"{reverse('artifact_register')}?{request.GET.urlencode()}&project={study.project.slug}",
     }
 
 
@@ -141,7 +142,7 @@ def _pasted(form: LookupForm, request: HttpRequest) -> list[Match]:
         wanted = read(form.cleaned_data["content"])
         if isinstance(wanted, ArtifactRequest):
             return [_match(lookups.answer(wanted, study.project, _user(request)), study, request)]
-        found = lookups.of_spec(_kind_for(wanted), wanted, study.project, _user(request))
+        found = lookups.of_spec(kind_for(wanted), wanted, study.project, _user(request))
         return [_match(found, study, request, wanted)]
     except SpecError as error:
         for name, text in error.problems.items():
@@ -162,7 +163,8 @@ def read(content: str) -> RunSpec | ArtifactRequest:
     return _request(document)
 
 
-def _kind_for(spec: RunSpec) -> str:
+def kind_for(spec: RunSpec) -> str:
+    """The teacher artifact that a run of this spec needs. Raises `Unreadable` where it needs none."""
     kind = lookups.kind_for(spec)
     if kind is None:
         raise Unreadable(_("A run of %(name)s needs nothing from a teacher.") % {"name": spec.pipeline})

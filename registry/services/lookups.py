@@ -1,17 +1,19 @@
 """Looking before making: what answers a request, as the page and the REST layer both say it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from registry.accounting import reuse as deciding
-from registry.accounting.plan import artifact_request, asked_beyond
+from registry.accounting.plan import Identities, artifact_request, asked_beyond
 from registry.accounting.reuse import ArtifactRequest, Candidate, NearMiss, Offer
 from registry.accounting.spec import RunSpec
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, TEACHER_ARTIFACTS
 from registry.models import Project, User
 from registry.selectors.reusable import Reusable
 from registry.services import reuse
+from registry.services.errors import Invalid
+from registry.workloads import catalogue
 
 UNKNOWN_ROWS = "The rows of {} are read by a worker; before that, nobody can say what holds them."
 
@@ -48,10 +50,33 @@ def of_spec(kind: str, spec: RunSpec, project: Project, user: User | None, **bey
 
     Raises `WorkloadError` for a model, dataset or split that is not there.
     """
-    wanted = artifact_request(kind, spec, reuse.identities(spec, project, user))
+    wanted = request_of(kind, spec, reuse.identities(spec, project, user), **beyond)
     if wanted is None:
         return Answer(kind=kind, action=None, reason=UNKNOWN_ROWS.format(spec.dataset.id))
-    return answer(asked_beyond(wanted, **beyond) if kind in TEACHER_ARTIFACTS else wanted, project, user)
+    return answer(wanted, project, user)
+
+
+def request_of(kind: str, spec: RunSpec, identities: Identities, **beyond: Any) -> ArtifactRequest | None:
+    """The artifact of `kind` that a run of `spec` needs; `None` while its rows are unknown."""
+    wanted = artifact_request(kind, spec, identities)
+    return asked_beyond(wanted, **beyond) if wanted is not None and kind in TEACHER_ARTIFACTS else wanted
+
+
+def made_elsewhere(
+    kind: str, spec: RunSpec, project: Project, user: User | None, *, rows: Sequence[str] = (), **beyond: Any
+) -> ArtifactRequest:
+    """What determines an artifact of `kind` that was made elsewhere, as a run of `spec` here would ask for it.
+
+    `rows`: the digest of each of its rows; left out, those that the spec selects. Raises `WorkloadError`, and
+    `Invalid` where nobody here has read the rows.
+    """
+    known = reuse.identities(spec, project, user) if not rows else catalogue.named(spec)
+    if rows:
+        known = replace(known, row_digests=tuple(rows), prompt_digests=tuple(rows))
+    wanted = request_of(kind, spec, known, **beyond)
+    if wanted is None:
+        raise Invalid({"rows": f"nobody here has read the rows of {spec.dataset.id}: give the digest of each"})
+    return wanted
 
 
 def answer(request: ArtifactRequest, project: Project, user: User | None) -> Answer:

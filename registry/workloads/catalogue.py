@@ -187,16 +187,28 @@ def identities(spec: RunSpec) -> Identities:
 
     Raises `UnknownName`, `BadRows` or `TooFewRows`.
     """
-    teacher = model(spec.teacher.id, spec.teacher.revision)
+    found = named(spec)
     rows = dataset(spec.dataset.id, spec.dataset.revision).rows(Columns.of(spec.dataset))
-    train = None if rows is None else split(rows, spec.dataset).train
+    if rows is None:
+        return found
+    train = split(rows, spec.dataset).train
+    return replace(
+        found,
+        row_digests=tuple(map(row_digest, train)),
+        prompt_digests=tuple(map(prompt_digest, train)),
+    )
+
+
+def named(spec: RunSpec) -> Identities:
+    """The digests behind the models in `spec`, its rows left unread. Raises `UnknownName`."""
+    teacher = model(spec.teacher.id, spec.teacher.revision)
     return Identities(
         teacher_digest=teacher.weights_digest,
         tokenizer_digest=teacher.tokenizer_digest,
         template_digest=teacher.template_digest,
         student_digest=student_digest(spec.student),
-        row_digests=None if train is None else tuple(map(row_digest, train)),
-        prompt_digests=None if train is None else tuple(map(prompt_digest, train)),
+        row_digests=None,
+        prompt_digests=None,
     )
 
 

@@ -2,16 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
 from django.urls import reverse
 
+from frontend.forms_lookup import BEYOND
 from frontend.lineage import Box, draw
+from registry.accounting.plan import artifact_request, asked_beyond
+from registry.accounting.presets import tour
 from registry.accounting.reuse import ArtifactRequest
-from registry.models import Artifact, Run
+from registry.accounting.spec import RunSpec
+from registry.models import Artifact, Membership, Run
 from registry.selectors import artifact_search, books
-from registry.services import artifacts, licences, rowsets
+from registry.services import artifacts, licences, lookups, rowsets, studies
+from registry.workloads import catalogue
 from tests import scenes
 
 
@@ -372,14 +378,72 @@ def test_the_page_says_where_a_cut_is_the_same_draw_up_to_rounding(client, membe
     assert ("the same draw as made small" in body) is bitwise
 
 
-FORM = {
+DETERMINED = {
     "kind": "logit_cache",
+    "identity": {"teacher": {"id": "big"}},
+    "capture": {"k": 10},
+    "row_digests": ["a", "b"],
+}
+FORM = {
     "name": "From our cluster",
-    "request": json.dumps({"identity": {"teacher": {"id": "big"}}, "capture": {"k": 10}, "row_digests": ["a", "b"]}),
+    "request": json.dumps(DETERMINED),
     "energy_kwh": "2.5",
     "evidence_note": "read off the job log",
     "licence": "Apache-2.0",
 }
+
+
+# The same in words: settings of a run, as far as they determine it, with the tour's where nothing is said.
+WORDS = {"request": "", "preset": "tour", "kind": "logit_cache"}
+
+
+READ = {"k": int, "seed": int}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("logit_cache", {"distillation.k": "10", "distillation.temperatures": "2, 1", "engine": "vllm"}),
+        ("synthetic_dataset", {"decoding.seed": "7", "overlong_rows": "truncate"}),
+        ("logit_cache", {"teacher.id": "acme/large", "dataset.id": "acme/rows", "rows": "b\n\n a \nb"}),
+    ],
+)
+def test_the_form_in_words_and_rest_register_the_same(client, owner, member, project, token_for, *, kind, settings):
+    spec = tour(20, "kd").to_dict()
+    for name, value in settings.items():
+        if "." in name:
+            part, leaf = name.split(".")
+            spec[part][leaf] = json.loads(f"[{value}]") if leaf == "temperatures" else READ.get(leaf, str)(value)
+    answer = registered(client, member, project, **WORDS | {"kind": kind} | settings)
+    assert answer.status_code == 302, answer.context["need"].errors | answer.context["form"].errors
+    artifact = Artifact.objects.get()
+    request = artifact_request(kind, RunSpec.from_dict(spec), identities_of(spec, settings))
+    asked = lookups.document(asked_beyond(request, **{n: settings[n] for n in BEYOND if n in settings}))
+    other = studies.ensure_project(slug="other-lab", name="Other", public=False)
+    Membership.objects.create(project=other, user=owner, role=Membership.Role.SUBMITTER)
+    client.logout()
+    body = json.dumps(asked | {"project": other.slug, "name": "The same"})
+    rest = client.post("/api/v1/artifacts/", body, "application/json", **token_for(owner))
+    assert rest.status_code == 201, rest.content
+    assert rest.json()["fingerprint"] == artifact.fingerprint
+    assert (rest.json()["row_digests"], rest.json()["teacher"]) == (artifact.row_digests, artifact.teacher)
+    assert (artifact.dataset, artifact.evidence_note) == (spec["dataset"]["id"], "read off the job log")
+
+
+def identities_of(spec, settings):
+    """The digests that a run of `spec` is planned with, with the rows that the form names."""
+    found, rows = catalogue.identities(RunSpec.from_dict(spec)), ("a", "b") if "rows" in settings else None
+    return replace(found, row_digests=rows, prompt_digests=rows) if rows else found
+
+
+def test_a_lookup_that_finds_nothing_leads_to_the_form_filled_in(client, member, study):
+    client.force_login(member)
+    asked = {"preset": "tour", "kind": "synthetic_dataset", "study": study.slug, "decoding.seed": "7"}
+    answer = client.get(reverse("lookup"), asked)
+    assert answer.context["register_address"].replace("&", "&amp;") in answer.content.decode()
+    form = client.get(answer.context["register_address"])
+    assert (form.status_code, form.context["form"]["project"].value()) == (200, study.project.slug)
+    assert form.context["need"]["decoding.seed"].value() == "7"
 
 
 def registered(client, user, project, **changes):
@@ -403,11 +467,17 @@ def test_registering_by_form_leads_to_the_artifact_with_its_statement(client, me
         ({"evidence_note": ""}, "say where the figure comes from"),
         ({"request": "{"}, "cannot be read"),
         ({"request": "[]"}, "Give one JSON object"),
-        ({"request": '{"identity": {"teacher": {"id": "t"}}, "colour": 1}'}, "Give one JSON object"),
+        ({"request": '{"kind": "logit_cache", "identity": {"teacher": {"id": "t"}}, "colour": 1}'}, "request has kind"),
+        ({"request": json.dumps(DETERMINED | {"identity": {}, "row_digests": []})}, "say what determines"),
+        ({"request": json.dumps(DETERMINED | {"kind": "student"})}, "must be one of"),
         ({"evidence": "no-such-record"}, "no-such-record"),
         ({"licence": "beer"}, "no SPDX licence expression"),
         ({"energy_kwh": "-1"}, "greater than or equal to 0"),
-        ({"kind": "student"}, "not one of the available choices"),
+        (WORDS | {"kind": "student"}, "not one of the available choices"),
+        (WORDS | {"teacher.id": "nobody"}, "is no model here"),
+        (WORDS | {"distillation.k": "0"}, "between 1 and 4,096"),
+        (WORDS | {"dataset.id": "acme/rows"}, "nobody here has read the rows of acme/rows"),
+        (WORDS | {"dataset.train_rows": "99999"}, "rows"),
     ],
 )
 def test_a_registration_that_does_not_fit_is_refused_beside_its_field(client, member, project, changes, words):
