@@ -186,7 +186,7 @@ def view_of(request: HttpRequest, study: Study, figures: list[RunFigures], form:
     draws.ask(study, seen)
     if asked["simulated"] is None:
         asked["simulated"] = studies.shows_simulated(figures)  # of all runs, before any are left out
-    figures = outlook.alike(figures, asked["assumed"])
+    figures = outlook.alike(figures, asked["assumed"].alike)
     pick = asked["curves"]
     view = _frontier(study, figures, asked)
     splits = outlook.splits(seen)
@@ -209,7 +209,7 @@ def view_of(request: HttpRequest, study: Study, figures: list[RunFigures], form:
         "substitutes": [(row, row.days(asked["assumed"].tokens_per_day)) for row in outlook.substitutes(seen)],
         "splits": splits,
         "charged_j": total([placement.point.energy_j for placement in view.placements]),
-        "rates": runs.stage_rates(study, request.user, simulated=view.simulated),
+        "rates": runs.stage_rates([run.figures for run in seen.runs], simulated=view.simulated),
         "burnt_co2e_kg": _co2e(view.burnt.energy_j, asked),
         "charts": _charts(view, seen, drawn, colours) | _stages(view, splits, asked["bars"]),
         "roles": _roles(view),
@@ -298,5 +298,5 @@ def _points(request: HttpRequest, slug: str) -> tuple[Study, AnalysisForm, studi
     if not form.is_valid():
         return study, form, None
     asked = form.assumptions
-    view = _frontier(study, outlook.alike(figures, asked["assumed"]), asked)
+    view = _frontier(study, outlook.alike(figures, asked["assumed"].alike), asked)
     return study, form, view

@@ -47,17 +47,17 @@ def kept(runs: Sequence[RunFigures], assumed: Assumptions) -> list[RunFigures]:
     simulated = shows_simulated(list(runs)) if assumed.simulated is None else assumed.simulated
     return [
         run
-        for run in alike(runs, assumed)
+        for run in alike(runs, assumed.alike)
         if run.simulated == simulated and (not assumed.hardware or run.hardware == assumed.hardware)
     ]
 
 
-def alike(runs: Sequence[RunFigures], assumed: Assumptions) -> list[RunFigures]:
-    """The runs of the software, dataset and teacher that were chosen; all where none was."""
-    if not assumed.alike:
+def alike(runs: Sequence[RunFigures], likeness: Mapping[str, str]) -> list[RunFigures]:
+    """The runs of the software, dataset and teacher that were chosen (`LIKENESS`); all where none was."""
+    if not likeness:
         return list(runs)
     prints = dict(_prints(runs))
-    wanted = {what: "" if words == NOT_STATED else words for what, words in assumed.alike.items()}
+    wanted = {what: "" if words == NOT_STATED else words for what, words in likeness.items()}
     return [run for run in runs if wanted.items() <= prints[run.run_id].items()]
 
 

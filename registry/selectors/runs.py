@@ -250,28 +250,30 @@ class StageRate:
     rate: Rate
 
 
-def stage_rates(study: Study, user: Reader, *, simulated: bool = False) -> tuple[StageRate, ...]:
-    """J/token and tokens/s by pipeline, student and stage kind, over the study's completed standing records.
+def stage_rates(shown: Iterable[RunFigures], *, simulated: bool = False) -> tuple[StageRate, ...]:
+    """J/token and tokens/s by pipeline, student and stage kind, over these runs' completed standing records.
 
-    Of those that were measured, or of the simulated ones.
+    Of the records that were measured, or of the simulated ones.
     """
-    visible_runs = Run.objects.visible_to(user).filter(study=study).students()
-    completed = Stage.objects.filter(standing_records(), run__in=visible_runs, status="completed")
-    records = completed.filter(simulated=simulated)
-    read = records.select_related("run").only(
-        "kind",
-        "role",
-        "energy_j",
-        "duration_s",
-        "record_id",
-        "attempt_id",
-        "world_size",
-        "tokens_nominal",
-        "components",
-        *(f"{name}_tokens" for name in TOKEN_KINDS),
-        "run__pipeline",
-        "run__student",
-        "run__student_size",
+    of_shown = Stage.objects.filter(standing_records(), run__in=[run.run_id for run in shown])
+    read = (
+        of_shown.filter(status="completed", simulated=simulated)
+        .select_related("run")
+        .only(
+            "kind",
+            "role",
+            "energy_j",
+            "duration_s",
+            "record_id",
+            "attempt_id",
+            "world_size",
+            "tokens_nominal",
+            "components",
+            *(f"{name}_tokens" for name in TOKEN_KINDS),
+            "run__pipeline",
+            "run__student",
+            "run__student_size",
+        )
     )
     ordered = sorted(read.order_by("id"), key=lambda r: (*_rate_key(r)[:2], _place(r.kind), r.kind))
     return tuple(_rate(key, list(group)) for key, group in groupby(ordered, key=_rate_key))

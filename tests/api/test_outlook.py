@@ -103,6 +103,9 @@ def test_mixed_software_is_named(api, study):
     assert (len(kept["points"]), kept["mixed"]) == (1, {})
     assert len(look(api, study, dataset="tour-facts")["points"]) == 2
     assert look(api, study, teacher="not stated")["points"] == []
+    plain = api.get(f"studies/{study.slug}/frontier/", software="torch 2.6.0, Python 3.11.2").json()
+    assert [point["key"] for point in plain["points"]] == [point["key"] for point in kept["points"]]
+    assert api.get(f"studies/{study.slug}/frontier/", teacher="not stated").json()["points"] == []
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_software_is_kept_by_a_link_and_stays_when_a_control_changes(page, study
         )
     both, kept = page("study"), page("study", software="torch 2.6.0, Python 3.11.2")
     assert (len(both.context["rows"]), len(kept.context["rows"])) == (2, 1)
+    assert [{line.n for line in answer.context["rates"]} for answer in (both, kept)] == [{2}, {1}]
     assert 'href="?software=torch+2.6.0%2C+Python+3.11.2"' in both.content.decode()
     assert '<input type="hidden" name="software" value="torch 2.6.0, Python 3.11.2"' in kept.content.decode()
     assert 'id="only-software"' in kept.content.decode()

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 
 from registry.models import Artifact, ArtifactUse, Job, Run, StageReview
-from registry.selectors import artifact_search, artifacts, home, runs
+from registry.selectors import artifact_search, artifacts, home, runs, studies
 from tests import scenes
 
 pytestmark = pytest.mark.django_db
@@ -105,7 +105,8 @@ def test_a_runs_page_takes_a_constant_number_of_queries(study, owner, django_ass
 def test_stage_rates_of_simulated_records_stand_apart(study, owner):
     scenes.add_stage(scenes.add_run(study), "student_training", 100.0)
     scenes.add_stage(scenes.add_run(study), "student_training", 900.0, simulated=True)
-    (measured,), (simulated,) = (runs.stage_rates(study, owner, simulated=kind) for kind in (False, True))
+    shown = studies.figures(study, owner)
+    (measured,), (simulated,) = (runs.stage_rates(shown, simulated=kind) for kind in (False, True))
     assert (measured.energy_j, simulated.energy_j) == (100.0, 900.0)
 
 
@@ -113,7 +114,7 @@ def test_stage_rates_average_over_replicates(study, owner):
     reference = scenes.add_reference(study)
     for joules in (3000.0, 5000.0):
         scenes.complete_run(study, "sft", reference, training_j=joules, factor=1.0)
-    line = next(line for line in runs.stage_rates(study, owner) if line.kind == "student_training")
+    line = next(line for line in runs.stage_rates(studies.figures(study, owner)) if line.kind == "student_training")
     assert (line.n, line.energy_j) == (2, 4000.0)
     assert line.rate.joules_per_token == pytest.approx(8000 / 60_000)
 

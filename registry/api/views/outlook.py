@@ -11,7 +11,6 @@ from registry.accounting.advice import Candidate, Wish
 from registry.accounting.assumptions import (
     FUNCTIONAL_UNITS,
     LARGEST_N,
-    NOT_STATED,
     NUMBERS,
     AssumptionError,
     Assumptions,
@@ -36,6 +35,7 @@ from registry.api.serializers.outlook import (
     SensitivitySerializer,
     WorkloadsSerializer,
 )
+from registry.api.views.studies import LIKE
 from registry.models import Study
 from registry.selectors import factors, outlook, sensitivity, studies
 from registry.selectors.measures import TooManyRuns
@@ -54,11 +54,7 @@ ASSUMPTIONS = [
         "weight that is not 1; weights are renormalised.",
     ),
     OpenApiParameter("hardware", str, description="Keep one class of hardware."),
-    OpenApiParameter(
-        "software", str, description=f"Keep runs of this software, as `mixed` words it, or `{NOT_STATED}`."
-    ),
-    OpenApiParameter("dataset", str, description=f"Keep runs on this dataset, or `{NOT_STATED}`."),
-    OpenApiParameter("teacher", str, description=f"Keep runs of this teacher, or `{NOT_STATED}`."),
+    *LIKE,
     OpenApiParameter("simulated", bool, description="The simulated runs, or the measured ones."),
     OpenApiParameter("region", str, description="A region whose newest grid factor goes before `intensity`."),
     OpenApiParameter("unit", str, enum=list(FUNCTIONAL_UNITS), description="The functional unit of SCI."),

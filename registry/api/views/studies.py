@@ -12,6 +12,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from registry.accounting.assumptions import LIKENESS, NOT_STATED
 from registry.accounting.figures import FULL, REUSED, SCOPES, ScopeError
 from registry.accounting.units import kwh
 from registry.api import access
@@ -20,8 +21,9 @@ from registry.api.filters import FactorFilter, StudyFilter
 from registry.api.idempotency import once
 from registry.api.serializers.studies import FactorSerializer, FrontierSerializer, StudyCreation, StudySerializer
 from registry.models import Factor, Project, Study
-from registry.selectors import large
+from registry.selectors import large, outlook
 from registry.selectors import studies as selectors
+from registry.selectors.studies import StudyFrontier
 from registry.services import studies
 from registry.services.errors import Invalid
 
@@ -33,6 +35,15 @@ CREATION = {
 }
 LARGEST_N = 10**9
 PARAMETERS = ("scope", "n", "hardware", "simulated")
+LIKE = [
+    OpenApiParameter(
+        "software",
+        str,
+        description=f"Keep runs of this software, as the outlook's `mixed` words it, or `{NOT_STATED}`.",
+    ),
+    OpenApiParameter("dataset", str, description=f"Keep runs on this dataset, or `{NOT_STATED}`."),
+    OpenApiParameter("teacher", str, description=f"Keep runs of this teacher, or `{NOT_STATED}`."),
+]
 
 
 class StudiesView(Endpoint):
@@ -97,6 +108,7 @@ class FrontierView(Endpoint):
             OpenApiParameter("scope", str, enum=list(SCOPES), default=FULL, description="What a run is charged."),
             OpenApiParameter("n", str, default="1", description=f"For `amortised`: students from 1 on, or `{REUSED}`."),
             OpenApiParameter("hardware", str, description="Keep one class of hardware."),
+            *LIKE,
             OpenApiParameter(
                 "simulated",
                 bool,
@@ -109,10 +121,11 @@ class FrontierView(Endpoint):
     def get(self, request: Request, slug: str) -> HttpResponseBase:
         """The study's points under a scope, each with its place on or off the frontier; 2,000 of a large one."""
         study = access.get(request, Study, slug=slug)
-        asked = frontier_query(request)
+        asked = frontier_query(request, (*PARAMETERS, *LIKENESS))
+        likeness = {what: request.query_params[what] for what in LIKENESS if request.query_params.get(what)}
         if large.is_large(study):
-            return _kept(request, study, asked)
-        return Response(_frontier(selectors.frontier(study, user=request.user, **asked)))
+            return _kept(request, study, _unlike(asked, likeness))
+        return Response(_frontier(_alike(request, study, asked, likeness)))
 
 
 class FactorsView(Endpoint):
@@ -147,6 +160,22 @@ def frontier_query(request: Request, known: tuple[str, ...] = PARAMETERS) -> dic
         "hardware": given.get("hardware"),
         "simulated": _simulated(given.get("simulated")),
     }
+
+
+def _unlike(asked: dict[str, Any], likeness: dict[str, str]) -> dict[str, Any]:
+    """What was asked of a large study, whose runs are read as arrays without fingerprints."""
+    if likeness:
+        text = f"runs are kept by it in studies of up to {large.LARGE:,}; leave it out, or choose one `hardware`"
+        raise Invalid(dict.fromkeys(likeness, text))
+    return asked
+
+
+def _alike(request: Request, study: Study, asked: dict[str, Any], likeness: dict[str, str]) -> StudyFrontier:
+    """The frontier of the runs of one likeness; whether simulated ones are shown is settled over all of them."""
+    runs = selectors.figures(study, request.user)
+    if asked["simulated"] is None:
+        asked["simulated"] = selectors.shows_simulated(runs)
+    return selectors.frontier_of(study, outlook.alike(runs, likeness), **asked)
 
 
 def _n(text: str) -> int | str:
