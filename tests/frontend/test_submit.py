@@ -6,13 +6,18 @@ import pytest
 from django.urls import reverse
 
 from frontend.forms import RunForm, flattened, nested
+from frontend.templatetags.figures import energy
+from registry import storage
 from registry.accounting.plan import artifact_request
 from registry.accounting.presets import PRESETS, paper, paper_ablation, tour
 from registry.accounting.spec import RunSpec
 from registry.accounting.sweeps import expand
-from registry.models import Artifact, Job, Run, Study
-from registry.services import artifacts, runs
+from registry.models import Artifact, AuditEvent, Job, Run, Stage, Study
+from registry.services import artifacts, jobs, runs
+from registry.services.jobs import Result
 from registry.workloads import catalogue
+from tests.conftest import make_record
+from tests.registry.working import ready, work
 
 pytestmark = pytest.mark.django_db
 
@@ -174,6 +179,54 @@ def test_making_it_again_with_a_reason_keeps_the_reason(client, owner, study):
     posted = {"study": study.slug, "spec": json.dumps(tour(20, "kd").to_dict()), "regenerate": "1"}
     client.post(reverse("run_submit"), posted | {"regenerate_reason": "another build of the engine"})
     assert Artifact.objects.filter(regenerate_reason="another build of the engine").exists()
+
+
+def test_what_is_made_again_shows_who_why_and_the_energy_spent_again(client, owner, study, tmp_path):
+    cache = ready_cache(study, tour(20, "kd"))
+    client.force_login(owner)
+    posted = {"study": study.slug, "spec": json.dumps(tour(20, "kd").to_dict()), "regenerate": "1"}
+    refused = client.post(reverse("run_submit"), posted | {"regenerate_reason": "too short"})
+    assert (refused.status_code, Run.objects.count()) == (400, 0)
+    assert 'value="too short"' in refused.content.decode()
+    client.post(reverse("run_submit"), posted | {"regenerate_reason": "another build of the engine"})
+    run = Run.objects.get(pipeline="kd")
+    while not Artifact.objects.filter(made_again_of=cache, status="ready").exists():
+        work(run.jobs.filter(status="ready").first(), tmp_path)
+    again = Artifact.objects.get(made_again_of=cache)
+    assert again.production_energy_j == 1100.0
+    body = client.get(again.get_absolute_url()).content.decode()
+    notice = body[body.index('id="regenerate-reason"') :].split("</p>")[0]
+    log = body[body.index('id="history"') :].split("</section>")[0]
+    for words in ("another build of the engine", cache.get_absolute_url(), str(owner), energy(1100.0)):
+        assert words in notice
+    assert "artifact begun" in log
+    assert "another build of the engine" in log
+    event = AuditEvent.objects.get(subject_id=str(again.pk), action="artifact begun")
+    assert (event.actor, event.detail) == (
+        owner,
+        {"reason": "another build of the engine", "again_of": str(cache.pk)},
+    )
+
+
+def test_what_the_quota_has_no_room_for_is_said_on_the_page_of_its_run_and_kept_nowhere(
+    client, owner, study, tmp_path, settings
+):
+    settings.ARTIFACT_URL = f"file://{tmp_path / 'store'}"
+    study.project.quota_bytes = 10
+    study.project.save()
+    run = runs.submit(actor=owner, study=study, spec=tour(20, "kd"))
+    ticket = jobs.claim(job_id=ready(run).pk, worker="w")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rows.jsonl").write_text('{"prompt": "more than ten bytes"}\n')
+    assert not jobs.finish(ticket=ticket, record=make_record(kind="preprocess"), result=Result(folder=tmp_path / "out"))
+    run.refresh_from_db()
+    client.force_login(owner)
+    body = client.get(run.get_absolute_url()).content.decode()
+    assert f"The project {study.project.slug} may keep 10 bytes of artifact files and keeps 0 bytes" in body
+    assert "ask for a larger quota" in body
+    assert (run.status, list(storage.held())) == ("failed", [])
+    assert set(run.uses.values_list("artifact__status", "artifact__storage_key")) == {("failed", "")}
+    assert Stage.objects.filter(run=run, energy_j__gt=0).count() == 1, "what was burnt is booked all the same"
 
 
 def test_a_submitter_may_not_make_it_again(client, member, study):
