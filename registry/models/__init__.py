@@ -7,7 +7,7 @@ from registry.models.base import Origin, Words
 from registry.models.hosts import Factor, HostProfile
 from registry.models.leases import ArtifactLease
 from registry.models.projects import Membership, Project, Study, StudyChange
-from registry.models.runs import Attempt, Job, Run, RunSummary
+from registry.models.runs import Attempt, Job, Run, RunKind, RunNameWord, RunSummary
 from registry.models.scores import EvaluationScore
 from registry.models.stages import GpuUse, Stage, StageReview
 from registry.models.traces import Trace
@@ -34,6 +34,8 @@ __all__ = [
     "Project",
     "RowSet",
     "Run",
+    "RunKind",
+    "RunNameWord",
     "RunSummary",
     "Stage",
     "StageReview",

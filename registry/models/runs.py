@@ -124,6 +124,34 @@ class Run(Owned):
         return reverse("run", args=[self.pk])
 
 
+class RunKind(models.Model):
+    """Words that runs have together: pipeline, student, size, teacher and workload of one; a trigger notes them.
+
+    What no run has any more may still be here: it is asked for what can't be found, never for what can.
+    """
+
+    digest = models.UUIDField(db_index=True)
+    words = SearchVectorField()
+
+    class Meta:
+        indexes = [GinIndex(fields=["words"], name="run_kind_words")]
+
+    def __str__(self) -> str:
+        return f"kind {self.pk}"
+
+
+class RunNameWord(models.Model):
+    """A word of runs' own names, but for those of digits alone; noted and kept as `RunKind`."""
+
+    word = models.TextField(db_collation="C")
+
+    class Meta:
+        indexes = [models.Index(fields=["word"], name="run_name_word")]
+
+    def __str__(self) -> str:
+        return self.word
+
+
 class RunSummary(models.Model):
     """What a run's records add up to. Kept by the ledger; `manage.py verify_ledger` rebuilds and compares it.
 

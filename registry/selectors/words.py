@@ -4,11 +4,20 @@ import re
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
+from django.db import connection
 from django.db.models import F, Func, QuerySet
 
-from registry.models import Run
+from registry.models import Run, RunKind
 
 _WORD = re.compile(r"[^\W_]+")
+# Places of the words that no run's own name has; words of digits alone are not noted, so any name may have them.
+_TELLING = """
+SELECT place FROM unnest(%(words)s::text[]) WITH ORDINALITY given (typed, place),
+LATERAL (SELECT tsvector_to_array(to_tsvector('simple', typed)) AS found) parsed,
+LATERAL (SELECT found[1] AS begun, found[1] || CASE place WHEN %(last)s THEN chr(1114111) ELSE '' END AS ended) span
+WHERE cardinality(found) = 1 AND begun !~ '^[0-9]+$'
+AND NOT EXISTS (SELECT FROM registry_runnameword name WHERE name.word COLLATE "C" BETWEEN begun AND ended)
+"""
 RECENT, FEW, MOST = 2_000, 5_000, 1_000_000
 
 
@@ -38,6 +47,8 @@ def runs_matching(rows: QuerySet[Run], text: str, *, below: str, page: int) -> Q
     words = words_of(text)
     if not words:
         return rows.none() if text.strip() else rows
+    if _never_meet(words):
+        return rows.none()
     query = _ending(words)
     key = _key(below)
     newest = (rows if key is None else rows.filter(pk__lt=key)).order_by("-pk").values_list("pk", flat=True)
@@ -51,6 +62,20 @@ def runs_matching(rows: QuerySet[Run], text: str, *, below: str, page: int) -> Q
     # Few are named by key, or the planner might walk a million rows to find them; many are met on the way.
     few = list(Run.objects.filter(words=query).order_by().values_list("pk", flat=True)[: FEW + 1])
     return rows.filter(pk__in=few) if len(few) <= FEW else rows.filter(words=query)
+
+
+def _never_meet(words: list[str]) -> bool:
+    """Whether no run has all of these, as far as a look at the few kinds of runs can tell.
+
+    Words that some run's own name has, or may have, say nothing. Two common words that are on no run together take the
+    index over all runs the longest.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_TELLING, {"words": words, "last": len(words)})
+        places = [place for (place,) in cursor.fetchall()]
+    telling = [words[place - 1] + ":*" * (place == len(words)) for place in places]
+    query = SearchQuery(" & ".join(telling), config="simple", search_type="raw")
+    return bool(telling) and not RunKind.objects.filter(words=query).exists()
 
 
 def _key(text: str) -> UUID | None:

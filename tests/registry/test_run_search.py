@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth.models import AnonymousUser
 
-from registry.models import Run
+from registry.models import Run, RunKind, RunNameWord
 from registry.selectors import words
 from tests import scenes
 
@@ -61,3 +61,35 @@ def test_both_doors_search(rows, client):
     assert len(first["results"]) == len(second["results"]) == 5
     back = client.get(second["previous"]).json()
     assert back["results"] == first["results"]
+
+
+@pytest.mark.parametrize(
+    ("text", "meet"),
+    [
+        ("1B code", True),
+        ("codeforces tulu", False),
+        ("tulu codefor", False),
+        ("nobody", False),
+        ("cluster codeforces tulu", False),
+        ("cluster codeforces", True),
+        ("codeforces 000", True),
+        ("codeforces 7", True),
+        ("tulu clus", True),
+    ],
+)
+def test_words_on_no_run_together_are_told_by_the_kinds_of_runs(rows, monkeypatch, text, meet):
+    assert words._never_meet(words.words_of(text)) is not meet
+    with_kinds = found(rows, text)
+    monkeypatch.setattr(words, "_never_meet", lambda words: False)
+    assert with_kinds == found(rows, text)
+
+
+def test_what_a_run_becomes_is_found_too(rows):
+    assert found(rows, "codeforces tulu") == found(rows, "sft codeforces") == []
+    rows.filter(external_id="cluster-run-000").update(pipeline="sft")
+    assert found(rows, "sft codeforces") == ["cluster-run-000"]
+    rows.filter(external_id="cluster-run-001").update(external_id="codeforces-again")
+    assert found(rows, "codeforces tulu") == ["codeforces-again"]
+    kinds, names = RunKind.objects.count(), RunNameWord.objects.count()
+    rows.filter(external_id="cluster-run-002").update(seed=4)
+    assert (kinds, names) == (RunKind.objects.count(), RunNameWord.objects.count()) == (3, 4)
