@@ -56,7 +56,7 @@ class Match:
         """Whether nobody has anything of the kind."""
         found = self.answer
         listed = found.exact or found.covering or found.making or found.near or found.elsewhere
-        return found.action is not None and not listed
+        return found.action is not None and found.expires_at is None and not listed
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -7,6 +7,7 @@ a lock on the family.
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -118,11 +119,16 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What to do about one request, and why. `artifact_id` is set for use, cut and wait."""
+    """What to do about one request, and why. `artifact_id` is set for use, cut and wait.
+
+    Where what is waited for is made outside of the workers, `lease_id` names the lease instead, which ends at `until`.
+    """
 
     action: str
     reason: str
     artifact_id: str | None = None
+    lease_id: str | None = None
+    until: datetime | None = None
     near_misses: tuple[NearMiss, ...] = ()
     offer: Offer | None = None
 

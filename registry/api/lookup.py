@@ -66,6 +66,7 @@ def _written(found: Answer) -> dict[str, Any]:
             "action": found.action,
             "reason": found.reason,
             "artifact_id": found.artifact_id,
+            "expires_at": None if found.expires_at is None else found.expires_at.isoformat(),
             "offer": offer,
         },
     }

@@ -12,7 +12,7 @@ from django.utils import timezone
 from registry import storage
 from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import family, fingerprint
-from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest
+from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest, covers
 from registry.accounting.spec import RunSpec
 from registry.models import Artifact, ArtifactLease, ArtifactUse, Job, Membership, Origin, Project, Run, Stage, User
 from registry.services import accounts, audit, garbage, licences, quotas, reuse, rowsets, summaries, versions
@@ -112,8 +112,7 @@ def register(
         ready_at=timezone.now(),
     )
     versions.give(artifact)
-    held = ArtifactLease.objects.filter(project=project, fingerprint=artifact.fingerprint, ended_at=None)
-    held.update(ended_at=timezone.now())
+    _end_leases(artifact, request)
     audit.record(actor=actor, project=project, action="artifact registered", subject=artifact)
     return artifact
 
@@ -286,6 +285,13 @@ def request_of(artifact: Artifact) -> ArtifactRequest:
         capture=artifact.capture,
         row_digests=tuple(artifact.row_digests),
     )
+
+
+def _end_leases(artifact: Artifact, request: ArtifactRequest) -> None:
+    """End those of its project on what it answers too: nobody waits for them any longer."""
+    held = reuse.open_leases().filter(project=artifact.project, family=artifact.family).select_related("rows")
+    answered = [one.pk for one in held if not covers(request, reuse.leased_request(one))]
+    ArtifactLease.objects.filter(pk__in=answered).update(ended_at=timezone.now())
 
 
 def _set_status(artifact: Artifact, status: str, actor: User | None, reason: str) -> None:

@@ -1,8 +1,7 @@
 """Leases on making an artifact outside of the workers: ask, and be told to use, to wait, or to make it.
 
-Under the family's lock, so that of any number who ask at once, one makes. It runs out: a maker that dies keeps
-nobody waiting for longer than it runs. Workers do not wait for leases: what is registered without its files they could
-not read.
+Under the family's lock, so that of any number who ask at once, one makes. Runs of the project wait too. A lease runs
+out: a maker that dies keeps nobody waiting for longer than it runs.
 """
 
 import uuid
@@ -14,7 +13,7 @@ from django.utils import timezone
 
 from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import family, fingerprint
-from registry.accounting.reuse import MAKE, WAIT, ArtifactRequest, covers, normalised
+from registry.accounting.reuse import MAKE, WAIT, ArtifactRequest
 from registry.models import ArtifactLease, Membership, Project, User
 from registry.services import accounts, audit, reuse, rowsets
 from registry.services.errors import Conflict, Invalid
@@ -67,7 +66,7 @@ def lease(
     decision = reuse.decide(request=request, project=project, user=actor if elsewhere else None)
     if decision.action != MAKE:
         return Answer(action=decision.action, reason=decision.reason, artifact_id=decision.artifact_id)
-    standing = _standing(project, request, now)
+    standing = reuse.standing_lease(request, project)
     if standing is not None:
         reason = f"{standing.holder} is making it, and holds it until {standing.expires_at:%H:%M:%S} UTC."
         return Answer(action=WAIT, reason=reason, expires_at=standing.expires_at)
@@ -99,17 +98,3 @@ def _renew(held: ArtifactLease, now: datetime, until: datetime) -> Answer:
     held.expires_at = until
     held.save(update_fields=["expires_at"])
     return Answer(action=MAKE, reason="It is still yours to make.", lease_id=held.pk, expires_at=until)
-
-
-def _standing(project: Project, request: ArtifactRequest, now: datetime) -> ArtifactLease | None:
-    """A lease of the project on something that would answer the request."""
-    wanted = normalised(request)
-    open_ones = ArtifactLease.objects.filter(
-        project=project, family=family(request), ended_at=None, expires_at__gt=now
-    ).select_related("rows", "holder")
-    return next((one for one in open_ones if not covers(_request_of(one), wanted)), None)
-
-
-def _request_of(one: ArtifactLease) -> ArtifactRequest:
-    digests = () if one.rows is None else tuple(one.rows.digests)
-    return ArtifactRequest(kind=one.kind, identity=one.identity, capture=one.capture, row_digests=digests)

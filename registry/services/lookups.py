@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from registry.accounting import reuse as deciding
@@ -22,7 +23,7 @@ UNKNOWN_ROWS = "The rows of {} are read by a worker; before that, nobody can say
 class Answer:
     """What was found for one request. `action` is `None`, and so is `request`, while nobody knows its rows.
 
-    `artifacts`: the columns of all that are named, by key.
+    `artifacts`: the columns of all that are named, by key. `expires_at`: of the lease under which it is being made.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Answer:
     reason: str
     request: ArtifactRequest | None = None
     artifact_id: str | None = None
+    expires_at: datetime | None = None
     offer: Offer | None = None
     exact: tuple[Candidate, ...] = ()
     covering: tuple[Candidate, ...] = ()
@@ -84,13 +86,14 @@ def answer(request: ArtifactRequest, project: Project, user: User | None) -> Ans
     wanted = deciding.normalised(request)  # once for all comparisons
     found = reuse.find(wanted, project, user)
     matches = deciding.match(wanted, found.candidates)
-    decision = matches.decision
+    decision = reuse.heeded(matches.decision, wanted, project)
     return Answer(
         kind=wanted.kind,
         action=decision.action,
         reason=decision.reason,
         request=wanted,
         artifact_id=decision.artifact_id,
+        expires_at=decision.until,
         offer=decision.offer,
         exact=matches.exact,
         covering=matches.covering,

@@ -13,15 +13,17 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from django.db import connection
+from django.db.models import QuerySet
+from django.utils import timezone
 
 from registry.accounting import reuse
 from registry.accounting.canonical import flatten
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.plan import Identities, artifact_request
-from registry.accounting.reuse import CUT, MAKE, USE, ArtifactRequest, Candidate, Decision, Rows
+from registry.accounting.reuse import CUT, MAKE, USE, WAIT, ArtifactRequest, Candidate, Decision, Rows
 from registry.accounting.spec import RunSpec
 from registry.accounting.stages import OUTPUT_OF_STAGE, TEACHER_ARTIFACTS
-from registry.models import Artifact, Project, User
+from registry.models import Artifact, ArtifactLease, Project, User
 from registry.selectors import reusable
 from registry.selectors.reusable import Reach, Reusable
 from registry.services import licences, rowsets
@@ -81,15 +83,51 @@ def lock_all(requests: Iterable[ArtifactRequest]) -> None:
 def decide(*, request: ArtifactRequest, project: Project, user: User | None, for_worker: bool = False) -> Decision:
     """Use, cut, wait or make, for a request out of `project`. Changes nothing.
 
-    `for_worker`: leave out what was registered without its files, since a worker could not read it.
+    `for_worker`: leave out what was registered without its files, since a worker could not read it, and wait for what
+    is made under a lease.
     """
     found = find(request, project, user, for_worker=for_worker)
     decision = reuse.decide(request, found.candidates)
+    if for_worker:
+        decision = heeded(decision, request, project)
     if decision.action != MAKE:
         return decision
     bare = _unreadable(request, project, user) if for_worker else ""
     said = [decision.reason, *(one.reason for one in found.elsewhere), *([bare] if bare else [])]
     return replace(decision, reason=" ".join(said))
+
+
+def heeded(decision: Decision, request: ArtifactRequest, project: Project) -> Decision:
+    """`decision`, but to wait where a member of `project` holds a lease on making what answers `request`."""
+    held = standing_lease(request, project) if decision.action == MAKE else None
+    if held is None:
+        return decision
+    until = f"{held.expires_at:%H:%M:%S} UTC"
+    reason = f"Somebody of the project makes it outside of the workers, under a lease until {until}."
+    return replace(decision, action=WAIT, reason=reason, lease_id=str(held.pk), until=held.expires_at, offer=None)
+
+
+def standing_lease(request: ArtifactRequest, project: Project) -> ArtifactLease | None:
+    """A lease of the project on making something that would answer the request."""
+    wanted = reuse.normalised(request)
+    held = open_leases().filter(project=project, family=family(wanted)).select_related("rows", "holder")
+    return next((one for one in held if not reuse.covers(leased_request(one), wanted)), None)
+
+
+def open_leases() -> QuerySet[ArtifactLease]:
+    """Leases that neither ended nor ran out."""
+    return ArtifactLease.objects.filter(ended_at=None, expires_at__gt=timezone.now())
+
+
+def leased_request(held: ArtifactLease) -> ArtifactRequest:
+    """What is being made under the lease."""
+    digests = () if held.rows is None else tuple(held.rows.digests)
+    return ArtifactRequest(kind=held.kind, identity=held.identity, capture=held.capture, row_digests=digests)
+
+
+def may_use(artifact: Artifact, project: Project) -> bool:
+    """Whether `project` may use it as things stand: its own, or handed on to others under a licence that lets them."""
+    return artifact.project_id == project.pk or _handed_on(artifact, public=artifact.project.public)
 
 
 def _unreadable(request: ArtifactRequest, project: Project, user: User | None) -> str:
@@ -168,10 +206,11 @@ def _reach(kind: str, project: Project, user: User | None, *, for_worker: bool) 
 
 def _offered(row: Reusable, project: Project) -> bool:
     """Whether `project` may use it: its own, or handed on to others under a licence that lets them."""
-    if row.project_id == project.pk:
-        return True
-    handed_on = row.sharing == Artifact.Sharing.SHARED or row.project_public
-    return handed_on and licences.obstacle_to_sharing(row) is None
+    return row.project_id == project.pk or _handed_on(row, public=row.project_public)
+
+
+def _handed_on(row: Artifact | Reusable, *, public: bool) -> bool:
+    return (public or row.sharing == Artifact.Sharing.SHARED) and licences.obstacle_to_sharing(row) is None
 
 
 def _elsewhere(row: Reusable, user: User | None) -> Elsewhere:

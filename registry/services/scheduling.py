@@ -1,7 +1,7 @@
 """Which job may run next: waiting is a status in the database, never a worker that blocks.
 
-A run's jobs go in order. A job whose output exists is `reused`; one whose output somebody else makes waits for
-it; any other becomes ready and is sent to the workers by name, on commit.
+A run's jobs go in order. A job whose output exists is `reused`; one whose output somebody else makes, another run or
+whoever holds a lease, waits for it; any other becomes ready and is sent to the workers by name, on commit.
 """
 
 import logging
@@ -73,6 +73,8 @@ def apply(
             actor=actor,
             **_again(decision, request, run, reason),
         )
+    elif decision.lease_id is not None:
+        job.artifact = None
     elif decision.action in (USE, CUT, WAIT):
         job.artifact = Artifact.objects.get(pk=decision.artifact_id or "")
         # Waiting for something larger than asked for ends in cutting it.
@@ -159,12 +161,15 @@ def _settle(job: Job) -> str:
     action, artifact = job.decision.get("action"), job.artifact
     if action == LATER:
         return job.status if _decides_after(job) else _decide_again(job)
+    if artifact is None and action == WAIT:
+        leased = reuse.open_leases().filter(pk=job.decision["lease"]).exists()
+        return job.status if leased else _decide_again(job)
     if artifact is None:
         send(job)
     elif artifact.status == Artifact.Status.MAKING:
         if artifact.maker_job_id == job.pk:
             send(job)
-    elif artifact.status == Artifact.Status.READY:
+    elif artifact.status == Artifact.Status.READY and reuse.may_use(artifact, job.run.project):
         _use(job, CUT if job.decision.get("cut") else action)
         job.status, job.finished_at = Job.Status.REUSED, timezone.now()
         job.save(update_fields=["status", "finished_at"])
@@ -181,7 +186,7 @@ def _decides_after(job: Job) -> bool:
 
 
 def _decide_again(job: Job) -> str:
-    """The rows are known now, or what was to be used is gone: ask anew, under the family's lock."""
+    """The rows are known now, or what was to be used is gone or kept from others: ask anew, under the family's lock."""
     request = request_for(job)
     if request is None:
         finish_run(job.run, Run.Status.FAILED, f"the rows that {job.kind} needs are still unknown after preparing")
@@ -194,7 +199,7 @@ def _decide_again(job: Job) -> str:
     if job.decision.get("action") == LATER:
         transaction.on_commit(lambda: wake_after(job.pk))
     gone = job.artifact
-    if decision.action == MAKE and gone is not None and _is_left_behind(gone, request):
+    if decision.action == MAKE and gone is not None and _is_left_behind(gone, request, job.run):
         _take_over(job, gone)
     else:
         if gone is not None:
@@ -216,9 +221,13 @@ def _asked_again(job: Job) -> str:
     return job.run.regenerate_reason if later and OUTPUT_OF_STAGE[job.kind] in TEACHER_ARTIFACTS else ""
 
 
-def _is_left_behind(artifact: Artifact, request: ArtifactRequest) -> bool:
-    """Its maker gave it up, and it is just what is asked for: a smaller request would leave less under its name."""
-    return artifact.status == Artifact.Status.FAILED and artifact.fingerprint == fingerprint(request)
+def _is_left_behind(artifact: Artifact, request: ArtifactRequest, run: Run) -> bool:
+    """Its maker gave it up, and it is just what is asked for: a smaller request would leave less under its name.
+
+    Of the run's own project: what another project's run makes is that project's.
+    """
+    left = artifact.status == Artifact.Status.FAILED and artifact.project_id == run.project_id
+    return left and artifact.fingerprint == fingerprint(request)
 
 
 def _take_over(job: Job, artifact: Artifact) -> None:
@@ -283,6 +292,7 @@ def _plain(decision: Decision) -> dict[str, Any]:
         "action": decision.action,
         "reason": decision.reason,
         "artifact_id": decision.artifact_id,
+        "lease": decision.lease_id,
         "near_misses": misses,
     }
     return dict(values)

@@ -230,7 +230,7 @@ def _needs(
     here: list[Candidate] = []
     for number in order:
         one = wanted[number]
-        there = reuse.candidates(one.request, study.project, user, for_worker=True) if one.known else []
+        there = _there(one.request, study, user) if one.known else []
         decision = decide(one.request, [*there, *here])
         key = decision.artifact_id or f"made by {number}"
         if decision.action == MAKE:
@@ -244,6 +244,16 @@ def _needs(
         part = Part(place=one.place, action=action, rows=len(one.request.row_digests), exact=_exact(one.request))
         needs[key] = replace(needs[key], parts=(*needs[key].parts, part))
     return tuple(replace(need, parts=tuple(sorted(need.parts, key=lambda part: part.place))) for need in needs.values())
+
+
+def _there(request: ArtifactRequest, study: Study, user: User | None) -> list[Candidate]:
+    """What exists or is being made, by another run or under a lease."""
+    found = reuse.candidates(request, study.project, user, for_worker=True)
+    held = reuse.standing_lease(request, study.project)
+    if held is None:
+        return found
+    name = f"What is leased until {held.expires_at:%H:%M:%S} UTC"
+    return [*found, Candidate(artifact_id=str(held.pk), name=name, request=reuse.leased_request(held), status=MAKING)]
 
 
 def _held(key: str, candidates: Sequence[Candidate]) -> str:
@@ -270,15 +280,15 @@ def _made(one: _Wanted, reason: str, cost: Expectation) -> Need:
 
 
 def _found(key: str, action: str, reason: str, one: _Wanted) -> Need:
-    artifact = Artifact.objects.select_related("rows").defer("rows__digests", "rows__keys").get(pk=key)
+    artifact = Artifact.objects.select_related("rows").defer("rows__digests", "rows__keys").filter(pk=key).first()
     return Need(
         kind=one.request.kind,
         action=WAIT if action == WAIT else USE,
         reason=reason,
         artifact=artifact,
-        rows=artifact.rows.count if artifact.rows else 0,
+        rows=artifact.rows.count if artifact and artifact.rows else len(one.request.row_digests),
         parts=(),
-        expected=Expectation(energy_j=artifact.production_energy_j, basis="what making it took"),
+        expected=Expectation(energy_j=artifact.production_energy_j if artifact else None, basis="what making it took"),
     )
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from registry.models import Artifact, ArtifactUse, AuditEvent, Run
-from registry.services import artifacts, jobs, runs, versions
+from registry.accounting.plan import artifact_request
+from registry.models import Artifact, ArtifactLease, ArtifactUse, AuditEvent, Membership, Run
+from registry.services import artifacts, jobs, leases, lookups, reuse, runs, studies, versions
 from registry.services.errors import Conflict, Invalid, NotAllowed
 from tests.conftest import make_record, make_spec
 from tests.registry.working import ready, work, work_through
@@ -181,3 +182,59 @@ def test_only_a_maintainer_withdraws_and_says_why(study, owner, member, tmp_path
         artifacts.withdraw(artifact=cache, actor=member, reason="wrong rows")
     with pytest.raises(Invalid, match="say why"):
         artifacts.withdraw(artifact=cache, actor=owner, reason=" ")
+
+
+def test_a_run_waits_for_what_is_made_under_a_lease_and_makes_it_if_that_ends_in_nothing(
+    study, member, owner, tmp_path
+):
+    spec, project = make_spec("kd"), study.project
+    request = artifact_request("logit_cache", spec, reuse.identities(spec, project, member))
+    held = leases.lease(actor=owner, project=project, request=request, seconds=600)
+    answer = lookups.answer(request, project, member)
+    assert (answer.action, answer.expires_at) == ("wait", held.expires_at)
+    planned = [stage.decision.action for stage in runs.plan(user=member, study=study, spec=spec).stages[:2]]
+    assert planned == ["make", "wait"]
+    run = submit(study, member)
+    work(ready(run), tmp_path)
+    jobs.reap()
+    assert run.jobs.get(kind="logit_caching").status == "waiting"
+    assert not Artifact.objects.filter(kind="logit_cache").exists()
+    leases.release(actor=owner, held=ArtifactLease.objects.get())
+    jobs.reap()
+    assert ready(run).kind == "logit_caching"
+    assert leases.lease(actor=owner, project=project, request=request, seconds=600).action == "wait"
+
+
+@pytest.fixture
+def abroad(study, stranger):
+    """A study of a private project of the stranger's, beside the public project of `study`."""
+    study.project.public = True
+    study.project.save()
+    other = studies.ensure_project(slug="abroad", name="Abroad", public=False)
+    Membership.objects.create(project=other, user=stranger, role=Membership.Role.SUBMITTER)
+    return studies.create_study(actor=None, project=other, slug="abroad", name="Abroad", suite=study.suite)
+
+
+def test_a_waiter_of_another_project_makes_one_of_its_own_instead_of_taking_over(
+    study, member, abroad, stranger, tmp_path
+):
+    maker, waiter = submit(study, member), submit(abroad, stranger)
+    work(ready(maker), tmp_path)
+    left = Artifact.objects.get(kind="logit_cache")
+    assert waiter.jobs.get(kind="logit_caching").artifact == left
+    give_up(maker)
+    left.refresh_from_db()
+    own = waiter.jobs.get(kind="logit_caching").artifact
+    assert (left.status, left.made_by_run) == ("failed", maker)
+    assert (own.project, own.made_by_run, ready(waiter).kind) == (abroad.project, waiter, "logit_caching")
+
+
+def test_a_waiter_does_not_get_what_its_project_may_no_longer_use(study, member, abroad, stranger, tmp_path):
+    maker, waiter = submit(study, member), submit(abroad, stranger)
+    work(ready(maker), tmp_path)
+    theirs = Artifact.objects.filter(kind="logit_cache")
+    theirs.update(may_train=False)
+    work(ready(maker), tmp_path)
+    assert theirs.get(made_by_run=maker).status == "ready"
+    assert ready(waiter).kind == "logit_caching"
+    assert not waiter.uses.filter(artifact__made_by_run=maker, artifact__kind="logit_cache").exists()

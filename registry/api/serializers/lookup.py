@@ -62,7 +62,10 @@ class DecisionSerializer(serializers.Serializer[Any]):
         [USE, CUT, WAIT, MAKE], allow_null=True, help_text="null: nobody can say before a worker has read the rows."
     )
     reason = serializers.CharField()
-    artifact_id = serializers.UUIDField(allow_null=True)
+    artifact_id = serializers.UUIDField(allow_null=True, help_text="null where it is made outside of the workers.")
+    expires_at = serializers.DateTimeField(
+        allow_null=True, help_text="With wait: of the lease it is made under, if any."
+    )
     offer = OfferSerializer(allow_null=True)
 
 
