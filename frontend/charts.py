@@ -69,7 +69,6 @@ class AmortisationCurve:
     student: str = ""  # students differ by symbol, pipelines by colour
     break_even: int | None = None
     asymptote_j: float | None = None  # what is left when the teacher's part is shared by ever more
-    counted: bool = False  # uses that were made, each a point: nothing lies between one and two of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +179,27 @@ def amortisation_curves(curves: Sequence[AmortisationCurve]) -> go.Figure:
     return figure
 
 
+def energy_per_use(points: Sequence[tuple[int, float]]) -> go.Figure:
+    """(finished uses, joules per use) as points from zero up: nothing lies between one use and two."""
+    unit, joules_per_unit = energy_unit([energy_j for _, energy_j in points])
+    figure = blank_figure("Finished runs that used it", f"Energy per use ({unit})")
+    values = [energy_j / joules_per_unit for _, energy_j in points]
+    figure.add_trace(
+        go.Scatter(
+            name="energy per use",
+            x=[uses for uses, _ in points],
+            y=values,
+            mode="markers",
+            marker={"color": PALETTE[0], "size": 10 if len(points) <= FEW_STUDENTS else 5},
+            hovertemplate=f"after %{{x}}: %{{y:.4g}} {unit} a use<extra></extra>",
+        )
+    )
+    figure.update_yaxes(rangemode="tozero")
+    if len(points) <= FEW_STUDENTS:
+        figure.update_xaxes(dtick=1)
+    return figure
+
+
 def _asymptote(curve: AmortisationCurve, colour: str, unit: str, joules_per_unit: float) -> go.Scatter:
     """A dotted line that the curve comes down to."""
     level = (curve.asymptote_j or 0.0) / joules_per_unit
@@ -205,7 +225,7 @@ def _amortisation(curve: AmortisationCurve, style: Mapping[str, str], unit: str,
         name=escaped(curve.label),
         x=[n for n, _ in curve.points],
         y=values,
-        mode="markers" if curve.counted else "lines" if constant else "lines+markers",
+        mode="lines" if constant else "lines+markers",
         line={"color": style["color"], "dash": "dash" if constant else "solid"},
         marker={**marker, "color": style["color"], "line": {"width": 0}},
         hovertext=[f"{escaped(curve.label)}{', breaks even here' if star else ''}" for star in stars],

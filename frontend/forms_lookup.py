@@ -43,7 +43,6 @@ _WORDS: dict[str, Words] = {
 }
 # css class, title, help, which fields
 _GROUPS: tuple[tuple[str, str | Promise, str | Promise, tuple[str, ...]], ...] = (
-    ("", _("What you need"), "", ("kind", "study")),
     ("", _("Teacher"), "", ("teacher.", "engine")),
     ("", _("Rows"), _("Which rows the teacher reads, in the words of a run."), ("dataset.", "overlong_rows")),
     ("only-logit_cache", _("Logit cache"), _("Read for a logit cache, ignored for anything else."), ("distillation.",)),
@@ -100,8 +99,13 @@ class NeedForm(forms.Form):
         """(title, help, css class, fields) for the template."""
         return [
             (title, text, css, [self[name] for start in starts for name in self.fields if name.startswith(start)])
-            for css, title, text, starts in _GROUPS
+            for css, title, text, starts in (self._first, *_GROUPS)
         ]
+
+    @property
+    def _first(self) -> tuple[str, str | Promise, str | Promise, tuple[str, ...]]:
+        """What is needed, on whose behalf; or what somebody has."""
+        return ("", _("What you need") if "study" in self.fields else _("What it is"), "", ("kind", "study"))
 
     def clean(self) -> Values:
         """With `spec`, read by the spec's own reader: each of its refusals lands beside its field."""

@@ -240,6 +240,8 @@ def flat(value: Any) -> list[tuple[str, str]]:
 def _plain(item: Any) -> str:
     if isinstance(item, list):
         return ", ".join(_listed(part) for part in item) or "none"
+    if isinstance(item, float):
+        return _listed(item)
     if isinstance(item, bool):
         return "yes" if item else "no"
     return "not stated" if item is None else str(item) or "–"
@@ -247,7 +249,9 @@ def _plain(item: Any) -> str:
 
 def _listed(part: Any) -> str:
     """One item of a list: a GPU, say, as its facts side by side."""
-    return " · ".join(f"{name} {value}" for name, value in part.items()) if isinstance(part, Mapping) else str(part)
+    if isinstance(part, Mapping):
+        return " · ".join(f"{name} {value}" for name, value in part.items())
+    return f"{part:.15g}" if isinstance(part, float) else str(part)
 
 
 @register.filter

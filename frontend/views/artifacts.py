@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
-from frontend.charts import AmortisationCurve, amortisation_curves
+from frontend.charts import energy_per_use
 from frontend.forms_artifacts import AliasForm, LicenceForm, SharingForm, SupersedeForm, WithdrawForm
 from frontend.lineage import Box, Drawing, draw
 from frontend.study_charts import as_json
@@ -242,8 +242,7 @@ def use_figure(found: ArtifactDetail) -> Any:
     if len(found.per_use) < 2:
         return None
     points = [(point.uses, point.energy_j) for point in found.per_use[:USES_DRAWN]]
-    curve = AmortisationCurve(label=_("energy per use"), pipeline="kd", points=points, counted=True)
-    return as_json(amortisation_curves([curve]))
+    return as_json(energy_per_use(points))
 
 
 def _croissant(request: HttpRequest, artifact: Artifact) -> dict[str, Any]:
