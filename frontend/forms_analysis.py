@@ -33,6 +33,7 @@ LABELS: dict[str, tuple[Any, Any]] = {
     "embodied": (_("Embodied kg CO2e per device-hour"), _("The making of a device over the hours of its life")),
     "error": (_("Benchmark error, points"), _("Standard error where none is recorded: 1 of a hundred, 0.1 of ten")),
     "tolerance": (_("Tolerance for Q"), _("How much worse a substitute may be")),
+    "share": (_("Attainable share of a GPU's peak"), _("Of the floor; else 0.5, and 0.4 below 2B parameters")),
     "tokens_per_day": (_("Tokens served a day"), ""),
     "j_student": (_("Student's J/token"), _("Your own for T*, in the place of what was measured")),
     "j_reference": (_("Replaced model's J/token"), _("Your own for T*, in the place of what was measured")),
@@ -65,7 +66,7 @@ class AnalysisForm(ViewForm):
             widget=forms.CheckboxSelectMultiple,
         )
         self.assumed: Assumptions | None = None
-        qualities = [(SUITE, _("Q, the suite's mean")), (WEIGHTED, _("own weights")), *((b, b) for b in self.suite)]
+        qualities = [(SUITE, _("Q (suite's mean)")), (WEIGHTED, _("own weights")), *((b, b) for b in self.suite)]
         self.fields["quality"] = forms.ChoiceField(label=_("Maximise"), choices=qualities, required=False)
         for name, (label, text) in LABELS.items():
             _words, least, greatest = NUMBERS[name]

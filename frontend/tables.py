@@ -11,6 +11,8 @@ from registry.accounting.frontier import Point
 from registry.accounting.outlook import Spot
 from registry.accounting.units import kwh
 
+COMPONENTS = ("gpu", "cpu", "ram", "reported")
+
 Row = dict[str, Any]
 Context = Mapping[str, Any]
 Table = Callable[[Context], list[Row]]
@@ -314,6 +316,50 @@ def power(view: Context) -> list[Row]:
     ]
 
 
+def records(view: Context) -> list[Row]:
+    """Every standing record of a run, with the energy of each component and its bounds in joules."""
+    return [_record(record) for stage in view["detail"].stages for record in stage.records]
+
+
+def _record(record: Any) -> Row:
+    components = {
+        f"{name}_energy_{side}j": getattr(record, f"{name}_energy_{side}j")
+        for name in COMPONENTS
+        for side in ("", "lower_", "upper_")
+    }
+    return {
+        "record_id": str(record.record_id),
+        "stage": record.kind,
+        "role": record.role,
+        "rank": record.rank,
+        "status": record.status,
+        "energy_j": record.energy_j,
+        **components,
+        "duration_s": record.duration_s,
+        "coverage": record.coverage,
+        "longest_gap_s": record.longest_gap_s,
+        "flags": "; ".join(flag["code"] for flag in record.flags),
+        "simulated": record.simulated,
+    }
+
+
+def scores(view: Context) -> list[Row]:
+    """Each benchmark of a run beside its teacher's. `None` is not scored, or not stated."""
+    return [
+        {
+            "benchmark": line.benchmark,
+            "value": line.score.value if line.score else None,
+            "stderr": line.score.stderr if line.score else None,
+            "n": line.score.n if line.score else None,
+            "metric": line.score.metric if line.score else None,
+            "judge": line.score.judge if line.score else None,
+            "teacher": line.teacher.value if line.teacher else None,
+            "share_kept": line.retention,
+        }
+        for line in view["detail"].scores
+    ]
+
+
 def uses(view: Context) -> list[Row]:
     """Who used an artifact."""
     return [
@@ -406,7 +452,7 @@ SETTINGS: Mapping[str, Table] = {"settings": settings, "workloads": workloads}
 ADVICE: Mapping[str, Table] = {"candidates": candidates}
 TRANSFER: Mapping[str, Table] = {"transferred": transferred, "transferred-break-even": transferred_break_even}
 CLAIMS: Mapping[str, Table] = {"claims": claims}
-RUN: Mapping[str, Table] = {"power": power}
+RUN: Mapping[str, Table] = {"power": power, "records": records, "scores": scores}
 ARTIFACT: Mapping[str, Table] = {
     "uses": uses,
     "per-use": per_use,

@@ -38,7 +38,7 @@ def of_run(request: HttpRequest, key: UUID, name: str, form: str) -> HttpRespons
     found = runs.detail(key, request.user)
     if found is None or name not in tables.RUN:
         raise Http404
-    return _answer(form, f"run-{name}", lambda: tables.RUN[name]({"power": power.rows(found)}))
+    return _answer(form, f"run-{name}", lambda: tables.RUN[name]({"detail": found, "power": power.rows(found)}))
 
 
 @require_safe

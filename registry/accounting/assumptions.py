@@ -22,6 +22,7 @@ NUMBERS: dict[str, tuple[str, float, float]] = {
     "embodied": ("embodied kg CO2e per device-hour", 0, 10**3),
     "error": ("benchmark error, points", 0, 100),
     "tolerance": ("tolerance for Q", 0, 10),
+    "share": ("attainable share of a device's peak", 0.01, 1),
     "tokens_per_day": ("tokens served a day", 0, 10**18),
     "j_student": ("J/token of the smaller student", 0, 10**9),
     "j_reference": ("J/token of the model it replaces", 0, 10**9),
@@ -49,6 +50,7 @@ class Assumptions:
     simulated: bool | None = None
     error_points: float | None = None
     tolerance: float | None = None
+    share: float | None = None  # of a device's peak, in the floor; else `floor.attainable`
     tokens_per_day: float | None = None
     j_student: float | None = None  # in the place of what was measured, in T*
     j_reference: float | None = None
@@ -90,6 +92,7 @@ def parse(query: Mapping[str, str], *, suite: Sequence[str] = (), grid_kg_per_kw
         simulated=None if not simulated else simulated == "true",
         error_points=numbers["error"] or None,
         tolerance=numbers["tolerance"],
+        share=numbers["share"],
         tokens_per_day=numbers["tokens_per_day"],
         j_student=numbers["j_student"],
         j_reference=numbers["j_reference"],

@@ -20,6 +20,7 @@ from typing import Any
 TRAINING_FACTOR = 3  # forward, and a backward pass of twice its size
 ATTAINABLE = 0.5  # share of a device's peak that a good implementation reaches
 ATTAINABLE_SMALL, SMALL = 0.4, 2e9  # and for models of fewer parameters than that, such as 1B
+SIZES = {"M": 1e6, "B": 1e9}
 POWER_SHARE = 650 / 700  # of the power limit while it does: 650 W of an H100's 700
 
 
@@ -134,6 +135,13 @@ def device_named(name: str) -> Device | None:
         if all(word in name.replace("-", " ").split() for word in device.name.split()):
             return device
     return None
+
+
+def attainable(size: str) -> float:
+    """The share taken for a model whose size is written as 1B or 360M; where it is not, that of larger ones."""
+    number, unit = size[:-1], SIZES.get(size[-1:])
+    small = unit is not None and number.replace(".", "", 1).isdecimal() and float(number) * unit < SMALL
+    return ATTAINABLE_SMALL if small else ATTAINABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,8 +270,8 @@ def paper_floor(stage: str, size: str, *, share: float | None = None) -> Floor |
         "head_positions": PAPER_POSITIONS,
     }
     if stage == "student_training":
-        chosen = share or (ATTAINABLE_SMALL if PAPER_SHAPES[size].parameters < SMALL else ATTAINABLE)
-        return floor(Work(flops=training_flops(PAPER_SHAPES[size], **read)), device, share=chosen)
+        work = Work(flops=training_flops(PAPER_SHAPES[size], **read))
+        return floor(work, device, share=share or attainable(size))
     if stage == "logit_caching":
         return floor(Work(flops=forward_flops(PAPER_SHAPES["32B"], **read)), device, share=share or ATTAINABLE)
     return None

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from registry.accounting.figures import RunFigures
-from registry.accounting.floor import efficiency, paper_floor
+from registry.accounting.floor import ATTAINABLE, attainable, efficiency, paper_floor
 from registry.accounting.measures import RunMeasures, Score, Taken
 from registry.accounting.presets import PAPER_INFERENCE_J_PER_TOKEN, PAPER_STUDY
 from registry.accounting.stages import KD
@@ -82,9 +82,10 @@ class _Sums:
 _TAKEN = tuple(column.name for column in fields(_Sums))
 
 
-def measures(study: Study, runs: Sequence[RunFigures]) -> list[RunMeasures]:
-    """Seconds, device-seconds, bounds and scores of runs whose figures were read already, in their order.
+def measures(study: Study, runs: Sequence[RunFigures], *, share: float | None = None) -> list[RunMeasures]:
+    """Seconds, device-seconds, bounds, floors and scores of runs whose figures were read already, in their order.
 
+    `share` of a device's peak is taken as attainable in the floors; else `floor.attainable`, by the student's size.
     Raises `TooManyRuns` above `MOST_RUNS`: their records would not be read within the time a page has.
     """
     if len(runs) > MOST_RUNS:
@@ -94,9 +95,9 @@ def measures(study: Study, runs: Sequence[RunFigures]) -> list[RunMeasures]:
     keys = [UUID(run.run_id) for run in runs]
     own = _by_run(_records(Stage.objects.filter(run__in=keys, artifact=None)))
     artifacts = {UUID(a.artifact_id) for run in runs for a in (*run.teacher_artifacts, *_prepared(run))}
-    made = _by_artifact(_records(Stage.objects.filter(artifact__in=artifacts)))
+    made = _by_artifact(_records(Stage.objects.filter(artifact__in=artifacts)), share or ATTAINABLE)
     scores = _scores(keys)
-    return [_measures(study, run, own.get(UUID(run.run_id), []), made, scores) for run in runs]
+    return [_measures(study, run, own.get(UUID(run.run_id), []), made, scores, share=share) for run in runs]
 
 
 def _prepared(run: RunFigures) -> tuple[Any, ...]:
@@ -118,25 +119,31 @@ def _by_run(records: Iterable[_Record]) -> dict[UUID, list[_Record]]:
     return found
 
 
-def _by_artifact(records: Iterable[_Record]) -> dict[str, _Sums]:
+def _by_artifact(records: Iterable[_Record], share: float) -> dict[str, _Sums]:
     found: dict[UUID, list[_Record]] = {}
     for record in records:
         if record.artifact_id is not None:
             found.setdefault(record.artifact_id, []).append(record)
-    return {str(key): _sums(of_artifact) for key, of_artifact in found.items()}
+    return {str(key): _sums(of_artifact, share) for key, of_artifact in found.items()}
 
 
 def _measures(
-    study: Study, run: RunFigures, records: list[_Record], made: dict[str, _Sums], scores: "_Scores"
+    study: Study,
+    run: RunFigures,
+    records: list[_Record],
+    made: dict[str, _Sums],
+    scores: "_Scores",
+    *,
+    share: float | None,
 ) -> RunMeasures:
     by_role: dict[str, list[_Record]] = {}
     for record in records:
         by_role.setdefault(record.role, []).append(record)
-    own = {role: _sums(of_role) for role, of_role in by_role.items()}
+    own = {role: _sums(of_role, share or attainable(run.student)) for role, of_role in by_role.items()}
     used = {artifact.artifact_id: artifact for artifact in (*run.teacher_artifacts, *_prepared(run))}
     parts = {key: made.get(key) or _stated(artifact.production_energy_j) for key, artifact in used.items()}
     if study.slug == PAPER_STUDY:
-        _papers_floors(run, own, parts)
+        _papers_floors(run, own, parts, share)
     key = UUID(run.run_id)
     rate, stated = _inference(study, run, records)
     return RunMeasures(
@@ -149,9 +156,9 @@ def _measures(
     )
 
 
-def _papers_floors(run: RunFigures, own: dict[str, _Sums], made: dict[str, _Sums]) -> None:
+def _papers_floors(run: RunFigures, own: dict[str, _Sums], made: dict[str, _Sums], share: float | None) -> None:
     """The published study counts no work: its floors are those of its nominal tokens on its stated device."""
-    training, caching = paper_floor("student_training", run.student), paper_floor("logit_caching", run.student)
+    training, caching = (paper_floor(kind, run.student, share=share) for kind in ("student_training", "logit_caching"))
     if training is not None and "student" in own:
         own["student"] = replace(own["student"], floor_j=training.energy_j)
     if caching is not None and run.pipeline == KD:
@@ -170,7 +177,7 @@ def _taken(name: str, own: dict[str, _Sums], made: dict[str, _Sums]) -> Taken:
     )
 
 
-def _sums(records: list[_Record]) -> _Sums:
+def _sums(records: list[_Record], share: float) -> _Sums:
     bounds = [_bounds(record) for record in records]
     lasted = [record.duration_s for record in records if record.duration_s is not None]
     timed = len(lasted) == len(records)
@@ -184,14 +191,14 @@ def _sums(records: list[_Record]) -> _Sums:
         bounded_j=_total([bounded for _, _, bounded in bounds]),
         lost_j=math.fsum(record.energy_j or 0.0 for record in records if record.status != "completed"),
         idle_j=_total([_idle_j(record) for record in records]),
-        floor_j=_total([_floor_j(record) for record in records if record.status == "completed"]),
+        floor_j=_total([_floor_j(record, share) for record in records if record.status == "completed"]),
     )
 
 
-def _floor_j(record: _Record) -> float | None:
+def _floor_j(record: _Record, share: float) -> float | None:
     """What an ideal run of the record's work would burn; `None` where no work was counted or no peak is known."""
     gpus = tuple(str(device.get("name")) for device in record.devices)
-    found = efficiency([record.work], energy_j=None, duration_s=record.duration_s, gpus=gpus)
+    found = efficiency([record.work], energy_j=None, duration_s=record.duration_s, gpus=gpus, share=share)
     return found.floor.energy_j if found.floor else None
 
 

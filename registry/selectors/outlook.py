@@ -69,7 +69,7 @@ def of_study(study: Study, runs: Sequence[RunFigures], assumed: Assumptions) -> 
     chosen = kept(runs, assumed)
     plain = (assumed.axes.cost, assumed.axes.quality) == (ENERGY, SUITE)
     unread = plain and len(chosen) > MOST_RUNS
-    read = [RunMeasures(figures=run) for run in chosen] if unread else measures(study, chosen)
+    read = [RunMeasures(figures=run) for run in chosen] if unread else measures(study, chosen, share=assumed.share)
     workloads = tuple(dict.fromkeys(run.workload for run in chosen)) if study.average_workloads else ()
     seen = outlook(
         read,

@@ -89,6 +89,8 @@ def test_runs_artifacts_and_settings_have_theirs(study, member, stranger, client
         reverse("study_table", args=[study.slug, "settings", "json"]): 4,
         reverse("study_table", args=[study.slug, "workloads", "json"]): 0,
         reverse("run_table", args=[run.pk, "power", "json"]): 2,
+        reverse("run_table", args=[run.pk, "records", "json"]): run.stages.count(),
+        reverse("run_table", args=[run.pk, "scores", "json"]): len(study.suite),
         reverse("artifact_table", args=[artifact.pk, "uses", "json"]): 2,
         reverse("artifact_table", args=[artifact.pk, "per-use", "json"]): 2,
         reverse("artifact_table", args=[artifact.pk, "break-even", "json"]): 2,
@@ -97,6 +99,8 @@ def test_runs_artifacts_and_settings_have_theirs(study, member, stranger, client
     }
     client.force_login(member)
     assert {address: len(json_of(client.get(address))) for address in addresses} == addresses
+    (trained,) = [row for row in json_of(client.get(list(addresses)[3])) if row["stage"] == "student_training"]
+    assert trained["cpu_energy_j"] == trained["energy_j"] and trained["gpu_energy_j"] is None
     client.force_login(stranger)
     assert {client.get(address).status_code for address in list(addresses)[:-1]} == {404}
     assert len(json_of(client.get(list(addresses)[-1]))) == 1  # that of the published study

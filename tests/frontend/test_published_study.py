@@ -183,3 +183,15 @@ def test_its_stages_stand_above_the_floor_of_its_nominal_tokens(published, db, c
     assert parts["evaluation"].floor_j is None
     assert answer.context["charged_j"] / 3.6e6 == pytest.approx(234.5)
     assert "191.3" in answer.content.decode()
+
+
+def test_its_floors_follow_the_share_that_the_reader_takes_as_attainable(published, db, client):
+    def floors(**query):
+        splits = page(client, **query).context["splits"]
+        kd = next(parts for parts in splits.values() if len(parts) == 4)
+        return kd["student"].floor_j, kd["teacher"].floor_j
+
+    usual, full = floors(), floors(share="1")
+    assert (full[0] / usual[0], full[1] / usual[1]) == (pytest.approx(0.4), pytest.approx(0.5))  # 1B first
+    assert "100" in page(client, share="1").content.decode().partition("its completed work took, at")[2][:40]
+    assert page(client, share="0").status_code == 400
