@@ -107,6 +107,10 @@ class Run(Owned):
                 include=["id", "hardware_class", "workload", "simulated", "status", "pipeline"],
                 name="run_by_configuration",
             ),
+            # Every run that comes looks for its reference, of which a study has few among many runs.
+            models.Index(
+                fields=["study", "-id"], condition=models.Q(pipeline=TEACHER_REFERENCE), name="reference_by_study"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

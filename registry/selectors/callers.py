@@ -13,24 +13,26 @@ def _columns(model: type[models.Model]) -> list[str]:
     return [field.column or field.attname for field in model._meta.concrete_fields]
 
 
-def _attributes(model: type[models.Model]) -> list[str]:
+def attributes(model: type[models.Model]) -> list[str]:
+    """Names of the model's columns as `from_db` takes them, in the order of `listed`."""
     return [field.attname for field in model._meta.concrete_fields]
 
 
-def _listed(alias: str, model: type[models.Model]) -> str:
+def listed(alias: str, model: type[models.Model]) -> str:
+    """All columns of the table that stands as `alias` in a statement."""
     return ", ".join(f'{alias}."{column}"' for column in _columns(model))
 
 
 # ruff: noqa: S608 (the statements are put together of the models' own column names)
 TOKEN = f"""
     SELECT
-        {_listed("t", ApiToken)}, {_listed("u", User)},
+        {listed("t", ApiToken)}, {listed("u", User)},
         ARRAY(SELECT m.project_id FROM registry_membership AS m WHERE m.user_id = u.id)
     FROM registry_apitoken AS t JOIN registry_user AS u ON u.id = t.user_id
     WHERE t.digest = %(digest)s
 """
 PROJECT = f"""
-    SELECT {_listed("p", Project)}
+    SELECT {listed("p", Project)}
     FROM registry_project AS p
     WHERE p.slug = %(slug)s
     AND (%(everything)s::boolean OR p.public OR p.id = ANY(%(mine)s::uuid[]))
@@ -41,11 +43,11 @@ PROJECT = f"""
 def token(digest: str) -> ApiToken | None:
     """The token of that digest with its user, whose projects are read along; `None` if there is none."""
     for row in prepared.rows(TOKEN, {"digest": digest}):
-        names = _attributes(ApiToken)
+        names = attributes(ApiToken)
         known = dict(zip(names, row, strict=False))
         known["scopes"] = json.loads(known["scopes"])
         found: ApiToken = ApiToken.from_db(DEFAULT_DB_ALIAS, names, list(known.values()))
-        found.user = User.from_db(DEFAULT_DB_ALIAS, _attributes(User), row[len(names) : -1])
+        found.user = User.from_db(DEFAULT_DB_ALIAS, attributes(User), row[len(names) : -1])
         found.user.remember_projects(row[-1])
         return found
     return None
@@ -56,5 +58,5 @@ def project(slug: str, user: User, bound: uuid.UUID | None) -> Project | None:
     mine = user.member_project_ids()
     values = {"slug": slug, "everything": user.is_superuser, "mine": mine, "bound": bound}
     return next(
-        (Project.from_db(DEFAULT_DB_ALIAS, _attributes(Project), row) for row in prepared.rows(PROJECT, values)), None
+        (Project.from_db(DEFAULT_DB_ALIAS, attributes(Project), row) for row in prepared.rows(PROJECT, values)), None
     )

@@ -13,8 +13,15 @@ def require_role(user: User | None, project: Project, role: str) -> None:
     if user is None or user.is_superuser:
         return
     membership = Membership.objects.filter(user=user, project=project).first()
-    if membership is None or _RANK[membership.role] < _RANK[role]:
-        has = f"you are {membership.role} there" if membership else "you are no member of it"
+    check_role(user, project, membership.role if membership else None, role)
+
+
+def check_role(user: User | None, project: Project, held: str | None, role: str) -> None:
+    """As `require_role`, for whoever knows the role that `user` has in `project`. Raises `NotAllowed`."""
+    if user is None or user.is_superuser:
+        return
+    if held is None or _RANK[held] < _RANK[role]:
+        has = f"you are {held} there" if held else "you are no member of it"
         raise NotAllowed(f"This needs the role {role} in the project {project.slug}; {has}. Ask one of its admins.")
 
 

@@ -27,14 +27,20 @@ def record_all(
     *, actor: User | None, action: str, of: type[Model], subjects: Sequence[tuple[Project, str, dict[str, Any]]]
 ) -> None:
     """Append an event for each of many rows of one table, in one statement. A subject is project, key and detail."""
+    bulk.insert(AuditEvent, rows(actor=actor, action=action, of=of, subjects=subjects), once_by="id")
+    outbox.note(action, subjects)
+
+
+def rows(
+    *, actor: User | None, action: str, of: type[Model], subjects: Sequence[tuple[Project, str, dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """The rows of `record_all`, for whoever writes them together with others and tells the outbox."""
     common = {
         "actor_id": None if actor is None else str(actor.pk),
         "action": action,
         "subject_type": of._meta.model_name,
     }
-    rows = [
+    return [
         {**stamp, **common, "project_id": str(project.pk), "subject_id": key, "detail": detail}
         for stamp, (project, key, detail) in zip(bulk.stamps(len(subjects)), subjects, strict=True)
     ]
-    bulk.insert(AuditEvent, rows, once_by="id")
-    outbox.note(action, subjects)

@@ -28,8 +28,32 @@ def insert(
     """
     if not rows:
         return set()
-    text = json.dumps(rows, ensure_ascii=False, default=str)
-    return {row[0] for row in run(_insert(model, once_by, by), [text])}
+    return {row[0] for row in run(_insert(model, once_by, by), [_text(rows)])}
+
+
+def insert_together(*parts: tuple[type[models.Model], str, Sequence[Mapping[str, Any]]]) -> list[set[Any]]:
+    """`insert` into many tables in one statement; a part is the model, its `once_by` and the rows.
+
+    Parts are written in their order. An empty `once_by` is that of the primary key, for clashes of any kind.
+    """
+    texts = [_text(rows) for *_, rows in parts]
+    ((*written,),) = run(_inserts(tuple((model, once_by) for model, once_by, _ in parts)), texts)
+    return [set(keys) for keys in written]
+
+
+@cache
+def _inserts(parts: tuple[tuple[type[models.Model], str], ...]) -> str:
+    names = [f"part{place}" for place in range(len(parts))]
+    bodies = [
+        f"{name} AS ({_insert(model, once_by, '' if once_by else str(model._meta.pk.column))})"
+        for name, (model, once_by) in zip(names, parts, strict=True)
+    ]
+    keys = ", ".join(f"ARRAY(SELECT * FROM {name})" for name in names)  # noqa: S608 (names from the model alone)
+    return f"WITH {', '.join(bodies)} SELECT {keys}"
+
+
+def _text(rows: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps(rows, ensure_ascii=False, default=str)
 
 
 @cache
@@ -53,6 +77,16 @@ def run(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
         cursor.execute(statement, parameters, prepare=True)
         return cursor.fetchall()
+
+
+def row_of(row: models.Model) -> dict[str, Any]:
+    """The columns of a row as `insert` takes them."""
+    return {column: getattr(row, name) for column, name in _names(type(row))}
+
+
+@cache
+def _names(model: type[models.Model]) -> list[tuple[str, str]]:
+    return [(str(field.column), field.attname) for field in model._meta.concrete_fields if not field.generated]
 
 
 def stamps(count: int) -> Iterable[dict[str, str]]:

@@ -18,6 +18,7 @@ from stagemeter.records import StageRecord, total_energy
 
 # Fields of the record that are columns under another name or a relation.
 _RELATIONS = ("run_id", "attempt_id", "parent_id")
+RECORDED = "stage recorded"  # in the audit log
 Row = TypeVar("Row")
 _COLUMNS = tuple(f.name for f in fields(StageRecord) if f.name not in _RELATIONS)
 # Column → largest text or number that it holds.
@@ -94,14 +95,13 @@ def record_stages(entries: Sequence[Entry], *, origin: str, actor: User | None =
     first: dict[str, tuple[Entry, dict[str, Any]]] = {}
     digests = []
     for place, entry in enumerate(entries):
-        body = entry.record.to_dict()
-        digests.append(digest := body_digest(body))
         try:
-            _check_columns(entry.record)
-            row = _row(entry, body, _run_of(entry, runs), origin, actor) | {"body_sha256": digest}
+            row = row_of(entry, _run_of(entry, runs), origin=origin, actor=actor)
         except Invalid as error:
             outcomes[place] = error
+            digests.append("")
         else:
+            digests.append(row["body_sha256"])
             first.setdefault(entry.record.record_id, (entry, row))
     written, unfit = _insert([row for _, row in first.values()])
     standing = _standing(first.keys() - written - unfit.keys())
@@ -138,16 +138,16 @@ def _insert(rows: list[dict[str, Any]]) -> tuple[set[str], dict[str, Invalid]]:
 
 def _follow_up(written: list[tuple[Entry, dict[str, Any]]], actor: User | None) -> None:
     """What every new record brings along: a line in the audit log, and sums rebuilt."""
-    audit.record_all(
-        actor=actor,
-        action="stage recorded",
-        of=Stage,
-        subjects=[(entry.project, row["id"], {"kind": entry.record.kind}) for entry, row in written],
-    )
+    audit.record_all(actor=actor, action=RECORDED, of=Stage, subjects=subjects(written))
     reviews.check([(row["id"], entry.record) for entry, row in written])
     for artifact in {entry.artifact.pk: entry.artifact for entry, _ in written if entry.artifact}.values():
         summaries.refresh_production(artifact)
-    summaries.booked([row for _, row in written])
+    summaries.changed(*{row["run_id"] for _, row in written if row["run_id"]})
+
+
+def subjects(written: Iterable[tuple[Entry, dict[str, Any]]]) -> list[tuple[Project, str, dict[str, Any]]]:
+    """What the audit log keeps of records and their rows."""
+    return [(entry.project, row["id"], {"kind": entry.record.kind}) for entry, row in written]
 
 
 def body_digest(body: dict[str, Any]) -> str:
@@ -198,10 +198,13 @@ def _check_columns(record: StageRecord) -> None:
         raise Invalid(problems)
 
 
-def _row(entry: Entry, body: dict[str, Any], run: UUID | None, origin: str, actor: User | None) -> dict[str, Any]:
-    """The columns as JSON types: those of the record in `body`, and the ledger's own."""
+def row_of(entry: Entry, run: UUID | None, *, origin: str, actor: User | None) -> dict[str, Any]:
+    """The columns as JSON types: those of the record, and the ledger's own. Raises `Invalid` for what fits in none."""
+    _check_columns(entry.record)
+    body = entry.record.to_dict()
     (stamp,) = bulk.stamps(1)
     return body | {
+        "body_sha256": body_digest(body),
         **stamp,
         "parent_id": body["parent_id"] or "",
         "energy_j": total_energy(entry.record)[0],

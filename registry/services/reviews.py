@@ -6,9 +6,8 @@ A doubted record stays in the books and keeps its run off the frontier until a m
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
-from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from registry.accounting.plausibility import Doubt, doubts
@@ -30,17 +29,17 @@ FROM registry_gpuuse mine CROSS JOIN LATERAL (
 ) other
 WHERE mine.stage_id = ANY(%s::uuid[])
 """
+# Locked in one order, and before the look-up, so that of two records that come at once the second sees the first.
 _USE = """
-INSERT INTO registry_gpuuse (stage_id, uuid, started_at, ended_at)
-SELECT * FROM json_to_recordset(%s::json)
-AS use (stage_id uuid, uuid text, started_at timestamptz, ended_at timestamptz)
-RETURNING id
-"""
-# In one order, and before the look-up, so that of two records that come at once the second sees the first.
-_LOCK = (
-    "SELECT pg_advisory_xact_lock(key) FROM "
-    "(SELECT DISTINCT hashtextextended('gpu ' || uuid, 0) AS key FROM unnest(%s::text[]) uuid ORDER BY key) keys"
+WITH use AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%s::json)
+    AS use (stage_id uuid, uuid text, started_at timestamptz, ended_at timestamptz)
+), locked AS MATERIALIZED (
+    SELECT count(pg_advisory_xact_lock(key)) FROM
+    (SELECT DISTINCT hashtextextended('gpu ' || uuid, 0) AS key FROM use ORDER BY key) keys
 )
+INSERT INTO registry_gpuuse (stage_id, uuid, started_at, ended_at) SELECT use.* FROM use, locked RETURNING id
+"""
 
 
 @transaction.atomic
@@ -88,14 +87,15 @@ def doubt(stages: Sequence[Stage], found: dict[Any, list[Doubt]]) -> None:
     _rebuild([stage for stage in stages if stage.pk in doubted])
 
 
-def check(records: Sequence[tuple[str, StageRecord]]) -> None:
-    """Look at records that were just booked, under their keys, and doubt what is hardly true."""
+def check(records: Sequence[tuple[str, StageRecord]]) -> bool:
+    """Look at records that were just booked, under their keys, and doubt what is hardly true: whether anything is."""
     now = timezone.now()
     found = {key: list(several) for key, record in records if (several := doubts(record, now))}
     for key, other in _overlaps(records):
         found.setdefault(key, []).append(other)
     if found:
         doubt(list(Stage.objects.filter(pk__in=found).select_related("project", "artifact")), _by_key(found))
+    return bool(found)
 
 
 def _by_key(found: dict[str, list[Doubt]]) -> dict[Any, list[Doubt]]:
@@ -108,12 +108,8 @@ def _overlaps(records: Sequence[tuple[str, StageRecord]]) -> Iterable[tuple[str,
     uses = [use for key, record in records for use in _uses(key, record)]
     if not uses:
         return
-    bulk.run(_LOCK, [sorted({use["uuid"] for use in uses})])
     bulk.run(_USE, [json.dumps(uses)])
-    with connection.cursor() as cursor:
-        cursor.execute(_OVERLAPS, [list({UUID(use["stage_id"]) for use in uses})])
-        pairs = cursor.fetchall()
-    for mine, other, uuid in pairs:
+    for mine, other, uuid in bulk.run(_OVERLAPS, [list({use["stage_id"] for use in uses})]):
         message = f"Another record has the GPU {uuid} at the same time, so its energy is counted twice."
         yield str(mine), Doubt("gpu_overlap", message)
         yield str(other), Doubt("gpu_overlap", message)

@@ -1,16 +1,18 @@
 """Evaluation scores: written once, recognised again by `score_id`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from django.db import transaction
 
-from registry.models import EvaluationScore, Membership, Run, User
+from registry.models import EvaluationScore, Membership, Project, Run, User
 from registry.services import accounts, audit, bulk, summaries
 from registry.services.errors import Conflict, Invalid, ServiceError
 from registry.services.ledger import Booked, Outcome, body_digest
+
+RECORDED = "score recorded"  # in the audit log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +69,12 @@ def record_scores(
     rows: dict[str, dict[str, Any]] = {}
     asked: list[tuple[str, str]] = []
     for place, (run, score) in enumerate(entries):
-        values = {name: getattr(score, name) for name in _FIELDS}
         try:
-            _check(values)
+            row = row_of(run, score, origin=origin, actor=actor)
         except Invalid as error:
             results[place] = (score.score_id, error)
             asked.append(("", ""))
             continue
-        row = _row(run, values, origin, actor)
         asked.append((row["score_id"], row["body_sha256"]))
         rows.setdefault(row["score_id"], row)
     written = bulk.insert(EvaluationScore, list(rows.values()), once_by="score_id")
@@ -92,8 +92,10 @@ def record_scores(
     return results  # type: ignore[return-value]  # none is left undecided
 
 
-def _row(run: Run, values: dict[str, Any], origin: str, actor: User | None) -> dict[str, Any]:
-    """The score's columns as JSON types."""
+def row_of(run: Run, score: Score, *, origin: str, actor: User | None) -> dict[str, Any]:
+    """The score's columns as JSON types. Raises `Invalid` for what is no score."""
+    values = {name: getattr(score, name) for name in _FIELDS}
+    _check(values)
     stated = {name: value for name, value in values.items() if name != "score_id"}
     (stamp,) = bulk.stamps(1)
     return {
@@ -111,9 +113,14 @@ def _row(run: Run, values: dict[str, Any], origin: str, actor: User | None) -> d
 
 def _follow_up(written: list[tuple[Run, dict[str, Any]]], actor: User | None) -> None:
     """What every new score brings along: a line in the audit log, and Q rebuilt."""
-    subjects = {row["id"]: (run.project, row["id"], {"benchmark": row["benchmark"]}) for run, row in written}
-    audit.record_all(actor=actor, action="score recorded", of=EvaluationScore, subjects=list(subjects.values()))
-    summaries.scored([row for _, row in written])
+    once = {row["id"]: (run, row) for run, row in written}.values()
+    audit.record_all(actor=actor, action=RECORDED, of=EvaluationScore, subjects=subjects(once))
+    summaries.refresh_quality(*{run.pk for run, _ in once})
+
+
+def subjects(written: Iterable[tuple[Run, dict[str, Any]]]) -> list[tuple[Project, str, dict[str, Any]]]:
+    """What the audit log keeps of scores: their runs and rows."""
+    return [(run.project, row["id"], {"benchmark": row["benchmark"]}) for run, row in written]
 
 
 # The columns' own limits; a text of more characters, or a larger count, would be the database's error.

@@ -19,7 +19,6 @@ from registry.accounting.quality import QualityError, quality
 from registry.accounting.rates import elapsed_s
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
 from registry.models import Artifact, ArtifactUse, EvaluationScore, Origin, Run, RunSummary, Stage, StageReview
-from registry.services import bulk
 
 OWN_ROLES = ("data", "teacher", "student", "evaluation")
 COMPONENTS = ("gpu", "cpu", "ram", "reported")
@@ -27,24 +26,11 @@ _COLUMNS = [field.name for field in RunSummary._meta.concrete_fields if field.na
 
 
 @dataclass
-class _New:
-    """A run made in this transaction, so that nobody else has seen it, and all that was booked for it."""
-
-    run: Run
-    records: list[dict[str, Any]] = field(default_factory=list)
-    scores: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass
 class _Waiting:
-    """Runs whose sums, and runs whose Q and that of those measured against them, are rebuilt at the end of `once`.
-
-    What was booked for `new` ones is known, so nothing is read back for them.
-    """
+    """Runs whose sums, and runs whose Q and that of those measured against them, are rebuilt at the end of `once`."""
 
     changed: set[UUID] = field(default_factory=set)
     quality: set[UUID] = field(default_factory=set)
-    new: dict[UUID, _New] = field(default_factory=dict)
 
 
 _later: ContextVar[_Waiting | None] = ContextVar("later", default=None)
@@ -65,7 +51,6 @@ def once() -> Iterator[None]:
         yield
     finally:
         _later.reset(token)
-    _write_new(waiting.new.values())
     refresh_all(waiting.changed | _measured_against(waiting.quality))
 
 
@@ -77,65 +62,18 @@ def changed(*runs: UUID | str) -> None:
         refresh_all(keys)
     else:
         waiting.changed |= keys
-        for key in keys:
-            waiting.new.pop(key, None)
 
 
-@contextmanager
-def made(runs: Sequence[Run]) -> Iterator[None]:
-    """Say that these runs were just made: all their records and scores are told of within, by `booked` and `scored`.
+def first(
+    run: Run, records: Sequence[dict[str, Any]], scores: Sequence[dict[str, Any]], teacher: list[EvaluationScore] | None
+) -> RunSummary:
+    """The summary, unsaved, of a run just made that nobody else has seen, of all that is booked for it.
 
-    They use and made no artifact, and are nobody's reference. To be used inside `once`; an exception takes it back.
+    Records and scores are columns as JSON types, `teacher` the scores of its reference. It uses and made no artifact.
     """
-    waiting = _later.get()
-    if waiting is None:
-        raise RuntimeError("made() stands inside once()")
-    waiting.new |= {run.pk: _New(run) for run in runs}
-    try:
-        yield
-    except BaseException:
-        for run in runs:
-            waiting.new.pop(run.pk, None)
-        raise
-
-
-def booked(rows: Sequence[dict[str, Any]]) -> None:
-    """Say that these records, columns as JSON types, are in the books now."""
-    new = _new()
-    changed(*{row["run_id"] for row in rows if row["run_id"] and UUID(row["run_id"]) not in new})
-    for row in rows:
-        if row["run_id"] and (run := new.get(UUID(row["run_id"]))):
-            run.records.append(row | {"withdrawn": False, "doubt": ""})  # a doubt would have called `changed`
-
-
-def scored(rows: Sequence[dict[str, Any]]) -> None:
-    """Say that these scores, columns as JSON types, are in the books now."""
-    new = _new()
-    refresh_quality(*{key for row in rows if (key := UUID(row["run_id"])) not in new})
-    for row in rows:
-        if run := new.get(UUID(row["run_id"])):
-            run.scores.append(row)
-
-
-def _new() -> dict[UUID, _New]:
-    waiting = _later.get()
-    return {} if waiting is None else waiting.new
-
-
-def _write_new(made: Collection[_New]) -> None:
-    """The first summaries of runs that nobody else has seen: no lock is needed, and nothing of theirs is read."""
-    if not made:
-        return
-    now = timezone.now()
-    teachers = _scores_of({new.run.reference_id for new in made if new.run.reference_id})
-    rows = []
-    for new in made:
-        measured = teachers.get(new.run.reference_id, []) if new.run.reference_id else None
-        ours = [_score(row) for row in new.scores] if measured is not None else []
-        columns = _sums(new.run, new.records, []) | _quality(new.run, ours, measured)
-        rows.append({"run_id": str(new.run.pk), "updated_at": now.isoformat(), **columns})
-        new.run.summary = RunSummary(run_id=new.run.pk, updated_at=now, **columns)
-    bulk.insert(RunSummary, rows, once_by="run_id")
+    judged = [record | {"withdrawn": False, "doubt": ""} for record in records]  # a doubt rebuilds it
+    columns = _sums(run, judged, []) | _quality(run, list(map(_score, scores)), teacher)
+    return RunSummary(run_id=run.pk, updated_at=timezone.now(), **columns)
 
 
 def _score(row: dict[str, Any]) -> EvaluationScore:

@@ -5,7 +5,7 @@ Idempotent: the same document again changes nothing; a longer one (a stage more)
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -16,8 +16,22 @@ from django.db.models import Max, Min
 from django.utils import timezone
 
 from registry.accounting.stages import TEACHER_REFERENCE
-from registry.models import Artifact, ArtifactUse, Membership, Origin, Run, Study, User
-from registry.services import accounts, artifacts, audit, bulk, ledger, scores, summaries
+from registry.models import (
+    Artifact,
+    ArtifactUse,
+    AuditEvent,
+    EvaluationScore,
+    Membership,
+    Origin,
+    Run,
+    RunSummary,
+    Stage,
+    Study,
+    User,
+)
+from registry.selectors import destinations
+from registry.selectors.destinations import Destination
+from registry.services import accounts, artifacts, audit, bulk, ledger, outbox, reviews, scores, summaries
 from registry.services.errors import Conflict, Invalid, Missing, ServiceError
 from registry.services.ledger import Entry, Outcome, body_digest
 from registry.services.scores import Score
@@ -26,6 +40,7 @@ from stagemeter.records import StageRecord
 
 SCHEMA_VERSION = 1
 READ_VERSIONS = (1,)
+UPLOADED = "run uploaded"  # in the audit log
 # The texts that say which run it is, with the characters each may have.
 _TEXTS = {
     "external_id": 200,
@@ -90,9 +105,12 @@ def upload_runs(
     """
     read = [_read(document) for document in documents]
     found: dict[int, Uploaded] = {place: one for place, one in enumerate(read) if isinstance(one, ServiceError)}
-    with transaction.atomic(), summaries.once():
-        desk = _Desk(actor, origin, within)
-        good = [(place, one) for place, one in enumerate(read) if isinstance(one, _Document)]
+    desk = _Desk(actor, origin, within)
+    good = [(place, one) for place, one in enumerate(read) if isinstance(one, _Document)]
+    if len(good) == 1 and _is_plain(good[0][1]):
+        found |= _book_together(good, desk)  # in a transaction of its own, without a savepoint
+        good = [(place, one) for place, one in good if place not in found]
+    with transaction.atomic() if good else nullcontext(), summaries.once():
         for plain, group in groupby(good, key=lambda item: _is_plain(item[1])):
             waiting = list(group)
             if plain:
@@ -106,24 +124,33 @@ class _Desk:
 
     def __init__(self, actor: User | None, origin: str, within: uuid.UUID | None) -> None:
         self.actor, self.origin, self.within = actor, origin, within
-        self._studies: dict[str, Study | ServiceError] = {}
+        self._found: dict[tuple[str, str, str], Destination | ServiceError] = {}
 
-    def study(self, slug: str) -> Study:
-        """The study that the actor may upload to. Raises `Missing` and `NotAllowed`."""
-        if slug not in self._studies:
-            self._studies[slug] = self._find(slug)
-        found = self._studies[slug]
+    def destination(self, document: _Document) -> Destination:
+        """Where the document goes, and the actor may upload to. Raises `Missing` and `NotAllowed`."""
+        key = document.study, document.run.get("teacher", ""), document.run.get("workload", "")
+        if key not in self._found:
+            self._found[key] = self._find(*key)
+        found = self._found[key]
         if isinstance(found, ServiceError):
             raise found
         return found
 
-    def _find(self, slug: str) -> Study | ServiceError:
+    def forget(self) -> None:
+        """Look everything up again: there is another teacher's reference."""
+        self._found.clear()
+
+    def _find(self, slug: str, teacher: str, workload: str) -> Destination | ServiceError:
+        found = None
+        if "\x00" not in slug:
+            found = destinations.find(slug, user=self.actor, within=self.within, teacher=teacher, workload=workload)
+        if found is None:
+            return Missing(f"There is no study {slug[:80]!r} for you to see; make it first, or correct its slug.")
         try:
-            study = _study(slug, self.actor, self.within)
-            accounts.require_role(self.actor, study.project, Membership.Role.SUBMITTER)
+            accounts.check_role(self.actor, found.study.project, found.role, Membership.Role.SUBMITTER)
         except ServiceError as error:
             return error
-        return study
+        return found
 
 
 class _Stood(Exception):
@@ -159,7 +186,7 @@ def _book_together(documents: Sequence[tuple[int, _Document]], desk: _Desk) -> d
     waiting = dict(documents)
     while waiting:
         try:
-            with transaction.atomic():
+            with transaction.atomic(), summaries.once():
                 return _book_new(waiting, desk)
         except _Stood as stood:
             for place in stood.places:
@@ -169,59 +196,85 @@ def _book_together(documents: Sequence[tuple[int, _Document]], desk: _Desk) -> d
     return {}
 
 
+@dataclass(kw_only=True)
+class _New:
+    """A document's rows, columns as JSON types, of which none is written yet."""
+
+    run: Run
+    summary: RunSummary
+    heard: bool
+    stages: list[tuple[Entry, dict[str, Any]]]
+    scores: list[tuple[Run, dict[str, Any]]]
+
+
 def _book_new(waiting: Mapping[int, _Document], desk: _Desk) -> dict[int, Uploaded]:
     """Book runs that nobody has seen, all of them. Raises `_Stood` with those that cannot be booked so."""
-    runs, stood = _new_runs(waiting, desk)
+    new: dict[int, _New] = {}
+    for place, one in waiting.items():
+        with suppress(ServiceError):
+            new[place] = _rows(one, desk)
+    if len(new) < len(waiting):
+        raise _Stood(waiting.keys() - new.keys())
+    _write(new, desk)
+    stages = [pair for rows in new.values() for pair in rows.stages]
+    if not reviews.check([(row["id"], entry.record) for entry, row in stages]):  # else sums are rebuilt without it
+        for rows in new.values():
+            rows.run.summary = rows.summary
+    outbox.note(UPLOADED, [(rows.run.project, str(rows.run.pk), {}) for rows in new.values() if rows.heard])
+    return {
+        place: UploadResult(
+            run=rows.run,
+            created=True,
+            stages=[(entry.record.record_id, True) for entry, _ in rows.stages],
+            scores=[(row["score_id"], True) for _, row in rows.scores],
+        )
+        for place, rows in new.items()
+    }
+
+
+def _rows(document: _Document, desk: _Desk) -> _New:
+    """What a new run brings. Raises what it is refused with."""
+    found = desk.destination(document)
+    run = _unsaved(found.study, document, desk)
+    run.reference_id = found.reference
+    entries = [Entry(record=record, project=run.project, run=run) for record in document.records]
+    stages = [(entry, ledger.row_of(entry, run.pk, origin=desk.origin, actor=desk.actor)) for entry in entries]
+    marks = [(run, scores.row_of(run, score, origin=desk.origin, actor=desk.actor)) for score in document.scores]
+    teacher = found.teacher if found.reference else None
+    summary = summaries.first(run, [row for _, row in stages], [row for _, row in marks], teacher)
+    return _New(run=run, summary=summary, heard=found.heard, stages=stages, scores=marks)
+
+
+def _write(new: Mapping[int, _New], desk: _Desk) -> None:
+    """Write all of it in one statement. Raises `_Stood` with those of which something is here already."""
+    runs = [one.run for one in new.values()]
+    stages = [pair for one in new.values() for pair in one.stages]
+    values = [pair for one in new.values() for pair in one.scores]
+    lines = [
+        *audit.rows(
+            actor=desk.actor, action=UPLOADED, of=Run, subjects=[(one.project, str(one.pk), {}) for one in runs]
+        ),
+        *audit.rows(actor=desk.actor, action=ledger.RECORDED, of=Stage, subjects=ledger.subjects(stages)),
+        *audit.rows(actor=desk.actor, action=scores.RECORDED, of=EvaluationScore, subjects=scores.subjects(values)),
+    ]
+    booked, records, marks, *_ = bulk.insert_together(
+        (Run, "", list(map(bulk.row_of, runs))),
+        (Stage, "record_id", [row for _, row in stages]),
+        (EvaluationScore, "score_id", [row for _, row in values]),
+        (RunSummary, "run_id", [bulk.row_of(one.summary) for one in new.values()]),
+        (AuditEvent, "id", lines),
+    )
+    stood = set()
+    for place, one in new.items():
+        ours = {row["record_id"] for _, row in one.stages}, {row["score_id"] for _, row in one.scores}
+        whole = len(ours[0]) == len(one.stages) and len(ours[1]) == len(one.scores)
+        if not whole or one.run.pk not in booked or ours[0] - records or ours[1] - marks:
+            stood.add(place)
+        records, marks = records - ours[0], marks - ours[1]  # of two that bring the same, one only
     if stood:
         raise _Stood(stood)
-    with summaries.made(list(runs.values())):
-        entries = [
-            (place, Entry(record=record, project=runs[place].project, run=runs[place]))
-            for place, one in waiting.items()
-            for record in one.records
-        ]
-        outcomes = ledger.record_stages([entry for _, entry in entries], origin=desk.origin, actor=desk.actor)
-        stood = {place for (place, _), outcome in zip(entries, outcomes, strict=True) if outcome is not True}
-        values = [(place, runs[place], score) for place, one in waiting.items() for score in one.scores]
-        found = scores.record_scores([value[1:] for value in values], origin=desk.origin, actor=desk.actor)
-        stood |= {place for (place, *_), (_, outcome) in zip(values, found, strict=True) if outcome is not True}
-        if stood:
-            raise _Stood(stood)
-    audit.record_all(
-        actor=desk.actor,
-        action="run uploaded",
-        of=Run,
-        subjects=[(run.project, str(run.pk), {}) for run in runs.values()],
-    )
-    results = {place: UploadResult(run=run, created=True, stages=[], scores=[]) for place, run in runs.items()}
-    for place, entry in entries:
-        results[place].stages.append((entry.record.record_id, True))
-    for (place, *_), (score_id, _) in zip(values, found, strict=True):
-        results[place].scores.append((score_id, True))
-    return dict(results)
-
-
-def _new_runs(waiting: Mapping[int, _Document], desk: _Desk) -> tuple[dict[int, Run], set[int]]:
-    """Runs written for the documents, and the places of those whose run is here already or may not be."""
-    runs: dict[int, Run] = {}
-    references: dict[tuple[Any, ...], Run | None] = {}
-    for place, one in waiting.items():
-        try:
-            study = desk.study(one.study)
-        except ServiceError:
-            continue
-        run = _unsaved(study, one, desk)
-        key = study.pk, run.teacher, run.workload
-        if key not in references:
-            references[key] = _reference(run)
-        run.reference = references[key]
-        runs[place] = run
-    columns = [field for field in Run._meta.concrete_fields if not field.generated]
-    rows = [{str(field.column): getattr(run, field.attname) for field in columns} for run in runs.values()]
-    written = bulk.insert(Run, rows, by="external_id")
-    for run in runs.values():
+    for run in runs:
         run._state.adding = False  # whoever saves it again updates a row
-    return runs, {place for place in waiting if place not in runs or runs[place].pk not in written}
 
 
 def _book_alone(document: _Document, desk: _Desk) -> Uploaded:
@@ -235,7 +288,7 @@ def _book_alone(document: _Document, desk: _Desk) -> Uploaded:
 def _book(document: _Document, desk: _Desk) -> UploadResult:
     """Book a document whose run may be here already. Raises what it is refused with."""
     actor, origin = desk.actor, desk.origin
-    study = desk.study(document.study)
+    study = desk.destination(document).study
     run, created = _run(study, document, desk)
     for place, item in enumerate(document.artifacts):
         with _at(f"artifacts.{place}"):
@@ -247,11 +300,12 @@ def _book(document: _Document, desk: _Desk) -> UploadResult:
     if not created:
         _update(run)
     if run.pipeline == TEACHER_REFERENCE:
+        desk.forget()
         _attach_waiting(study)
         summaries.refresh_quality(run.pk)
     summaries.changed(run.pk)
     if created:
-        audit.record(actor=actor, project=study.project, action="run uploaded", subject=run)
+        audit.record(actor=actor, project=study.project, action=UPLOADED, subject=run)
     return UploadResult(
         run=run,
         created=created,
@@ -298,16 +352,6 @@ def _check_shape(document: Any) -> None:
         raise Invalid(problems)
 
 
-def _study(slug: str, actor: User | None, within: uuid.UUID | None) -> Study:
-    studies = Study.objects.all() if actor is None else Study.objects.visible_to(actor)
-    if within is not None:
-        studies = studies.filter(project=within)
-    study = None if "\x00" in slug else studies.select_related("project").filter(slug=slug).first()
-    if study is None:
-        raise Missing(f"There is no study {slug[:80]!r} for you to see; make it first, or correct its slug.")
-    return study
-
-
 def _facts(values: Mapping[str, Any]) -> dict[str, Any]:
     """What says which run it is."""
     return {name: values.get(name, "") for name in _TEXTS} | {"seed": values.get("seed", 0)}
@@ -345,7 +389,7 @@ def _run(study: Study, document: _Document, desk: _Desk) -> tuple[Run, bool]:
         existing.study, existing.project = study, study.project
         return existing, False
     run = _unsaved(study, document, desk)
-    run.reference = _reference(run)
+    run.reference_id = _reference(run)
     try:
         with transaction.atomic():
             run.save(force_insert=True)
@@ -356,11 +400,11 @@ def _run(study: Study, document: _Document, desk: _Desk) -> tuple[Run, bool]:
 
 def _update(run: Run) -> None:
     """What may have changed for a run that was here already, by what the document added to it."""
-    before = (run.reference, run.simulated, run.started_at, run.finished_at)
-    run.reference = run.reference or _reference(run)
+    before = (run.reference_id, run.simulated, run.started_at, run.finished_at)
+    run.reference_id = run.reference_id or _reference(run)
     run.simulated = run.simulated or run.stages.filter(simulated=True).exists()
     run.started_at, run.finished_at = _span(run)
-    if before != (run.reference, run.simulated, run.started_at, run.finished_at):
+    if before != (run.reference_id, run.simulated, run.started_at, run.finished_at):
         run.save(update_fields=["reference", "simulated", "started_at", "finished_at"])
 
 
@@ -447,17 +491,12 @@ def _span(run: Run) -> tuple[datetime | None, datetime | None]:
 def _attach_waiting(study: Study) -> None:
     """Measure against the teacher those runs that came before it."""
     for waiting in study.runs.students().filter(reference=None):
-        waiting.reference = _reference(waiting)
+        waiting.reference_id = _reference(waiting)
         waiting.save(update_fields=["reference"])
 
 
-def _reference(run: Run) -> Run | None:
+def _reference(run: Run) -> uuid.UUID | None:
     """The newest teacher's reference in the study, for the same teacher where the run names one."""
     if run.pipeline == TEACHER_REFERENCE:
         return None
-    references = run.study.runs.filter(pipeline=TEACHER_REFERENCE, status=Run.Status.FINISHED)
-    if run.teacher:
-        references = references.filter(teacher=run.teacher)
-    fits = references.filter(workload__in={run.workload, ""}).only("workload", "study").order_by("-id")
-    # Of the same workload before one of none; `max` keeps the first, which is the newest.
-    return max(fits, key=lambda found: found.workload == run.workload, default=None)
+    return destinations.reference(run.study_id, teacher=run.teacher, workload=run.workload)

@@ -136,7 +136,7 @@ def test_a_token_for_one_project_uses_no_artifact_of_another(member, study, call
 def test_a_whole_run_takes_as_many_statements_however_much_it_brings(api, study, django_assert_max_num_queries):
     body = document(study)
     body["stages"] = [stage(f"s{number}") for number in range(40)]
-    with django_assert_max_num_queries(18):
+    with django_assert_max_num_queries(4):
         assert api.post("runs/upload/", body).status_code == 201
 
 
@@ -207,6 +207,22 @@ def test_an_atomic_list_of_runs_is_booked_whole_or_not_at_all(api, study):
 
 
 def test_a_list_of_runs_takes_as_many_statements_however_long_it_is(api, study, django_assert_max_num_queries):
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(8):
         assert api.post("runs/upload/", [named(study, f"r{number}") for number in range(30)]).status_code == 200
     assert Run.objects.count() == 30
+
+
+def test_runs_that_come_in_one_list_with_their_teacher_s_reference_are_measured_against_it(api, study):
+    teacher = named(study, "teacher", pipeline="teacher_reference")
+    found = results(api.post("runs/upload/", [named(study, "early"), teacher, named(study, "late")]))
+    assert [status for *_, status in found] == ["created"] * 3
+    measured = Run.objects.filter(reference__external_id="teacher")
+    assert set(measured.values_list("external_id", flat=True)) == {"early", "late"}
+
+
+def test_of_two_runs_of_a_list_that_bring_the_same_record_the_second_is_refused(api, study):
+    second = named(study, "b")
+    second["stages"][0] = named(study, "a")["stages"][0] | {"duration_s": 1.5}
+    found = results(api.post("runs/upload/", [named(study, "a"), second]))
+    assert [status for *_, status in found] == ["created", "refused"]
+    assert not Run.objects.filter(external_id="b").exists()
