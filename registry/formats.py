@@ -5,16 +5,27 @@ A suffix is a claim. A pickle named `.npz` or `.safetensors` runs code in whoeve
 
 import ast
 import json
+import math
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 LARGEST_HEADER = 100 * 2**20  # of a safetensors file, as its own library has it
 LARGEST_JSON = 64 * 2**20
+MOST_DIMENSIONS = 64  # of a tensor, as NumPy has it
 LARGEST_MEMBER_HEADER = 2**16  # of one array in an .npz
 _CHUNK = 2**20
+# Bits of one element of each type that safetensors knows.
+_BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
 _OWN_MAGIC = {".npz": b"PK\x03\x04", ".parquet": b"PAR1"}
 
 # What other formats begin with, to say what was found instead.
@@ -78,33 +89,73 @@ def _safetensors(path: Path) -> str | None:
 
 
 def _tensors_fill(header: Any, size: int) -> bool:
+    """Whether each tensor has the bytes of its type and shape, one behind the other, from first byte to last."""
     if not isinstance(header, dict):
         return False
-    ends = []
-    for name, tensor in header.items():
-        if name == "__metadata__":
-            continue
-        offsets = tensor.get("data_offsets") if isinstance(tensor, dict) else None
-        if not (isinstance(offsets, list) and len(offsets) == 2 and all(isinstance(end, int) for end in offsets)):
+    spans = [_span(tensor) for name, tensor in header.items() if name != "__metadata__"]
+    end = 0
+    for span in sorted(span for span in spans if span is not None):
+        if span[0] != end:
             return False
-        if not 0 <= offsets[0] <= offsets[1] <= size:
-            return False
-        ends.append(offsets[1])
-    return max(ends, default=0) == size
+        end = span[1]
+    return None not in spans and end == size
+
+
+def _span(tensor: Any) -> tuple[int, int] | None:
+    """Where a tensor begins and ends; `None` if it isn't described whole, or takes other bytes than it says."""
+    if not isinstance(tensor, dict):
+        return None
+    offsets, shape, dtype = tensor.get("data_offsets"), tensor.get("shape"), tensor.get("dtype")
+    bits = _BITS.get(dtype) if isinstance(dtype, str) else None
+    if bits is None or not (_whole_numbers(offsets, most=2) and _whole_numbers(shape, most=MOST_DIMENSIONS)):
+        return None
+    begin, end = offsets if len(offsets) == 2 else (0, -1)
+    return (begin, end) if math.prod(shape) * bits == 8 * (end - begin) else None
+
+
+def _whole_numbers(value: Any, *, most: int) -> TypeGuard[list[int]]:
+    few = isinstance(value, list) and len(value) <= most
+    return few and all(type(one) is int and 0 <= one < 2**63 for one in value)
 
 
 def _parquet(path: Path) -> str | None:
+    """Its marks at both ends, and between them a footer that can be read and columns that lie in the file."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
+
+    size = path.stat().st_size
     with path.open("rb") as content:
         head = content.read(4)
-        content.seek(max(0, path.stat().st_size - 4))
-        tail = content.read(4)
-    return None if head == tail == b"PAR1" and path.stat().st_size >= 12 else "something without its marks"
+        content.seek(max(0, size - 8))
+        tail = content.read(8)
+    if not (head == tail[4:] == b"PAR1" and size >= 12):
+        return "something without its marks"
+    footer = int.from_bytes(tail[:4], "little")
+    if footer > min(LARGEST_HEADER, size - 12):
+        return "something whose footer cannot be read"
+    try:
+        groups = read_metadata(path)
+        columns = [
+            groups.row_group(n).column(c) for n in range(groups.num_row_groups) for c in range(groups.num_columns)
+        ]
+    except (ArrowException, OSError, ValueError):
+        return "something whose footer cannot be read"
+    inside = all(one.data_page_offset >= 4 and 0 <= one.total_compressed_size <= size - 12 - footer for one in columns)
+    return None if inside else "something whose columns lie outside of it"
 
 
 def _npz(path: Path) -> str | None:
-    """A zip of arrays, none of which holds Python objects: those are pickled."""
+    """A zip of arrays, none of which holds Python objects: those are pickled.
+
+    A zip is found from its end, so anything may stand before it: a pickle or a script that runs by its first bytes.
+    """
+    with path.open("rb") as content:
+        if content.read(4) != _OWN_MAGIC[".npz"]:
+            return "something that doesn't begin as a zip archive of arrays"
     try:
         with zipfile.ZipFile(path) as archive:
+            if min((member.header_offset for member in archive.infolist()), default=1) != 0:
+                return "an archive with something before its first array"
             return next((problem for member in archive.infolist() if (problem := _member(archive, member))), None)
     except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError) as error:
         return f"something that is no zip archive ({error})"

@@ -38,6 +38,18 @@ def zipped(**members: bytes) -> bytes:
 
 
 TENSORS = save_tensors({"a": np.arange(6, dtype=np.float32), "b": np.zeros((0,), dtype=np.float32)})
+
+
+def tensors(header: object, content: bytes) -> bytes:
+    """A safetensors file with this header, whatever it says."""
+    raw = json.dumps(header).encode()
+    return len(raw).to_bytes(8, "little") + raw + content
+
+
+def tensor(**changes: object) -> dict[str, object]:
+    return {"a": {"dtype": "I8", "shape": [4], "data_offsets": [0, 4]} | changes}
+
+
 PICKLE = pickle.dumps({"weights": [1, 2, 3]})
 GOOD = {
     ".safetensors": TENSORS,
@@ -93,6 +105,10 @@ def test_other_suffixes_are_refused_whatever_they_hold(tmp_path, name):
         (".npz", npz(a=np.array([{"x": 1}], dtype=object)), "pickled objects in 'a.npy'"),
         (".npz", npz(a=np.zeros(1, dtype=[("x", "i4"), ("o", "O")])), "pickled objects"),
         (".npz", zipped(**{"data.pkl": PICKLE}), "with 'data.pkl' in it"),
+        (".npz", PICKLE + npz(a=np.arange(3)), "a pickle"),
+        (".npz", b"#!/bin/sh\necho\n" + npz(a=np.arange(3)), "a script"),
+        (".npz", b"PK\x03\x04" + npz(a=np.arange(3)), "before its first array"),
+        (".npz", zipped(), "doesn't begin as a zip archive"),
         (".npz", zipped(**{"a.npy": PICKLE}), "'a.npy' is no array"),
         (".npz", zipped(**{"a.npy": b"\x93NUMPY\x01\x00\xff\xff"}), "no readable header"),
         (".npz", zipped(**{"a.npy": b"\x93NUMPY\x01\x00\x0a\x00__import__"}), "no readable header"),
@@ -102,7 +118,15 @@ def test_other_suffixes_are_refused_whatever_they_hold(tmp_path, name):
         (".safetensors", b"", "without a header"),
         (".safetensors", b"\x02\0\0\0\0\0\0\0[]", "tensors do not fit"),
         (".safetensors", b"\x04\0\0\0\0\0\0\0{{{{", "no JSON"),
+        (".safetensors", tensors(tensor(dtype=None), b"abcd"), "tensors do not fit"),
+        (".safetensors", tensors(tensor(dtype="O"), b"abcd"), "tensors do not fit"),
+        (".safetensors", tensors(tensor(shape=None), b"abcd"), "tensors do not fit"),
+        (".safetensors", tensors(tensor(shape=[5]), b"abcd"), "tensors do not fit"),
+        (".safetensors", tensors(tensor(shape=[True, 4]), b"abcd"), "tensors do not fit"),
+        (".safetensors", tensors(tensor(data_offsets=[2, 6]), b"..abcd"), "tensors do not fit"),
         (".parquet", b"PAR1", "without its marks"),
+        (".parquet", b"PAR1\x80\x04junkjunkPAR1", "footer cannot be read"),
+        (".parquet", b"PAR1" + PICKLE + b"\x04\0\0\0PAR1", "footer cannot be read"),
         (".safetensors", b"PAR1" * 9, "a Parquet file"),
         (".safetensors", zipped(**{"data.pkl": PICKLE}), "as torch.save writes them"),
         (".jsonl", b'{"a": 1}\nnot json\n', "line 2 is no JSON"),
