@@ -57,6 +57,24 @@ COLUMNS: dict[str, dict[str, str]] = {
 }
 # Croissant's name for a format, where it has one of its own.
 FORMATS = {"application/jsonl": "application/jsonlines"}
+# The hub's id for each licence that it knows and SPDX names: mostly the same in small letters.
+_SAME_ON_HUB = """
+AFL-3.0 Apache-2.0 Artistic-2.0 BSD-2-Clause BSD-3-Clause BSD-3-Clause-Clear BSL-1.0 CC-BY-2.0 CC-BY-2.5 CC-BY-3.0
+CC-BY-4.0 CC-BY-NC-2.0 CC-BY-NC-3.0 CC-BY-NC-4.0 CC-BY-NC-ND-3.0 CC-BY-NC-ND-4.0 CC-BY-NC-SA-2.0 CC-BY-NC-SA-3.0
+CC-BY-NC-SA-4.0 CC-BY-ND-4.0 CC-BY-SA-3.0 CC-BY-SA-4.0 CC0-1.0 CDLA-Permissive-1.0 CDLA-Permissive-2.0
+CDLA-Sharing-1.0 ECL-2.0 EPL-1.0 EPL-2.0 EUPL-1.1 EUPL-1.2 ISC LPPL-1.3c MIT MPL-2.0 MS-PL NCSA OFL-1.1 OSL-3.0
+PostgreSQL Unlicense WTFPL Zlib etalab-2.0
+"""
+HUB_LICENCES = {
+    **{name: name.lower() for name in _SAME_ON_HUB.split()},
+    **{f"{name}-{how}": name.lower() for name in ("AGPL-3.0", "GPL-2.0", "GPL-3.0") for how in ("only", "or-later")},
+    **{f"{name}-{how}": name.lower() for name in ("LGPL-2.1", "LGPL-3.0") for how in ("only", "or-later")},
+    "C-UDA-1.0": "c-uda",
+    "LGPLLR": "lgpl-lr",
+    "ODC-By-1.0": "odc-by",
+    "ODbL-1.0": "odbl",
+    "PDDL-1.0": "pddl",
+}
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 Address = Callable[[str], str]
 
@@ -152,21 +170,16 @@ def _front(artifact: Artifact) -> dict[str, Any]:
 
 
 def _hub_licence(artifact: Artifact) -> dict[str, str]:
-    """The hub knows one id in small letters; anything else is `other` with name and link."""
-    single = artifact.licence and not any(term in artifact.licence for term in (" ", "LicenseRef-"))
-    if single:
-        return {"license": artifact.licence.lower()}
+    """The hub has ids of its own for the commonest licences; anything else is `other` with name and link."""
+    if artifact.licence in HUB_LICENCES:
+        return {"license": HUB_LICENCES[artifact.licence]}
     name = artifact.licence_name or artifact.licence or "unknown"
-    return {
-        "license": "other",
-        "license_name": name,
-        "license_link": artifact.licence_link or licence_address(artifact),
-    }
+    return {"license": "other", "license_name": name, "license_link": licence_address(artifact)}
 
 
 def licence_address(artifact: Artifact) -> str:
     """Where its licence can be read: a single SPDX licence's own page, a custom one's link, else the expression."""
-    if artifact.licence_link:
+    if artifact.licence_link.startswith("https://"):
         return artifact.licence_link
     if artifact.licence and " " not in artifact.licence:
         return f"https://spdx.org/licenses/{artifact.licence}.html"

@@ -9,11 +9,14 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 
+from django.core.exceptions import ValidationError
+from django.core.validators import URLValidator
 from django.db import transaction
-from license_expression import AND, OR, ExpressionError, get_spdx_licensing
+from license_expression import AND, OR, ExpressionError, LicenseWithExceptionSymbol, get_spdx_licensing
 
 from registry.accounting.spec import RunSpec
 from registry.models import Artifact, Membership, User
+from registry.openlicences import OPEN
 from registry.selectors.reusable import Reusable
 from registry.services import accounts, audit
 from registry.services.errors import Conflict, Invalid
@@ -21,9 +24,8 @@ from registry.workloads import catalogue
 
 _SPDX = get_spdx_licensing()
 CUSTOM = "LicenseRef-"
-# Creative Commons' NoDerivatives forbids handing on what was derived; NonCommercial forbids most uses here.
-_FORBIDDING = ("-NC", "-ND")
-LONGEST = 200
+LONGEST, LONGEST_LINK = 200, 500
+_check_link = URLValidator(schemes=["https"])
 MOST_ALTERNATIVES = 64
 
 
@@ -43,14 +45,19 @@ def problem_with(expression: str) -> str | None:
 
 
 def custom_problems(expression: str, name: str, link: str) -> dict[str, str]:
-    """What a custom licence lacks, by field: a name people know it by, and a place to read it."""
-    if not any(_is_custom(key) for key in _keys(expression)):
-        return {}
+    """What is wrong with a licence's name and link, by field. A custom one needs both, any other may have them."""
+    custom = any(_is_custom(key) for key in _keys(expression))
     problems = {}
-    if not name.strip():
+    if len(name) > LONGEST:
+        problems["licence_name"] = f"longer than {LONGEST} characters"
+    elif custom and not name.strip():
         problems["licence_name"] = "a custom licence needs the name that people know it by"
-    if not link.startswith("https://"):
+    if len(link) > LONGEST_LINK:
+        problems["licence_link"] = f"longer than {LONGEST_LINK} characters"
+    elif custom and not link:
         problems["licence_link"] = "a custom licence needs an https:// link to its text"
+    elif link and not _is_link(link):
+        problems["licence_link"] = f"{link[:80]!r} is no https:// link to the licence's text"
     return problems
 
 
@@ -88,11 +95,17 @@ def allows_sharing(expression: str) -> bool:
 
 
 def obstacle_to_sharing(artifact: Artifact | Reusable) -> str | None:
-    """Why other projects may not use it, as the end of a sentence; `None` if they may."""
+    """Why other projects may not use it, as the end of a sentence; `None` if they may.
+
+    What its teacher or its dataset doesn't allow, no licence stated for the artifact itself does.
+    """
     if not artifact.licence:
         return "nobody knows its licence"
     if not allows_sharing(artifact.licence):
         return f"its licence ({artifact.licence}) is not known to let others use it"
+    for whose, expression in (("teacher", artifact.teacher_licence), ("dataset", artifact.dataset_licence)):
+        if expression and not allows_sharing(expression):
+            return f"its {whose}'s licence ({expression}) is not known to let others use it"
     if artifact.may_train is False:
         return "its outputs may not train other models"
     return None
@@ -102,6 +115,11 @@ def narrows(new: str, old: str) -> bool:
     """Whether keeping to `new` always keeps to `old` too: every alternative of it takes on all of one of `old`'s."""
     before, after = _clauses(_parsed(old)), _clauses(_parsed(new))
     return bool(after) and all(any(one <= clause for one in before) for clause in after)
+
+
+def _laxer(new: str, *known: str) -> str:
+    """Those of the `known` licences that keeping to `new` doesn't keep to, as words; empty if there is none."""
+    return " and ".join(dict.fromkeys(one for one in known if one and not narrows(new, one)))
 
 
 STATED = ("teacher_licence", "dataset_licence", "licence_name", "licence_link", "may_train")
@@ -122,11 +140,11 @@ def stated(licence: str, more: Mapping[str, Any]) -> dict[str, Any]:
             problems[name] = problem
     if problems:
         raise Invalid(problems)
-    given = [values[name] for name in ("teacher_licence", "dataset_licence") if name in values]
-    derived_one = joined(*given) if len(given) == 2 else ""
-    if licence and derived_one and not narrows(licence, derived_one):
-        raise Invalid({"licence": f"{licence} allows what its teacher and dataset ({derived_one}) do not"})
-    values["licence"] = licence or derived_one
+    given = [values.get(name, "") for name in ("teacher_licence", "dataset_licence")]
+    if licence and (laxer := _laxer(licence, *given)):
+        way_out = "state one that keeps to them too, or leave it out"
+        raise Invalid({"licence": f"{licence} allows what its teacher and dataset ({laxer}) do not; {way_out}"})
+    values["licence"] = licence or joined(*given)
     problems = custom_problems(values["licence"], values.get("licence_name", ""), values.get("licence_link", ""))
     if problems:
         raise Invalid(problems)
@@ -146,8 +164,8 @@ def narrow(
     row = Artifact.objects.select_for_update().get(pk=artifact.pk)
     problem = problem_with(licence) or (None if len(licence) <= LONGEST else f"longer than {LONGEST} characters")
     problems = {"licence": problem} if problem else custom_problems(licence, name, link)
-    if not problem and row.licence and not narrows(licence, row.licence):
-        problems["licence"] = f"{licence} allows what {row.licence} does not; a licence can only be narrowed"
+    if not problem and (laxer := _laxer(licence, row.licence, row.teacher_licence, row.dataset_licence)):
+        problems["licence"] = f"{licence} allows what {laxer} does not; a licence can only be narrowed"
     if row.may_train is False and may_train is not False:
         problems["may_train"] = "it was stated that its outputs may not train other models, which only can stay so"
     if len(note.strip()) < 10:
@@ -177,7 +195,10 @@ def share(*, actor: User, artifact: Artifact, sharing: str) -> None:
         raise Invalid({"sharing": f"{sharing!r} must be one of {', '.join(Artifact.Sharing.values)}"})
     row = Artifact.objects.select_for_update().get(pk=artifact.pk)
     if sharing == Artifact.Sharing.SHARED and (obstacle := obstacle_to_sharing(row)):
-        raise Conflict(f"It cannot be published to other projects: {obstacle}.", artifact=row.pk)
+        way_out = "Let others ask for it instead (sharing 'request'), or keep it to its project"
+        if not row.licence:
+            way_out = "State its licence first, with a note"
+        raise Conflict(f"It cannot be published to other projects: {obstacle}. {way_out}.", artifact=row.pk)
     row.sharing = sharing
     row.save(update_fields=["sharing"])
     audit.record(actor=actor, project=row.project, action="artifact shared", subject=row, sharing=sharing)
@@ -188,8 +209,20 @@ def _is_custom(key: str) -> bool:
     return key.startswith(CUSTOM)
 
 
-def _is_open(key: str) -> bool:
-    return not _is_custom(key) and not any(term in key for term in _FORBIDDING)
+def _is_link(link: str) -> bool:
+    try:
+        _check_link(link)
+    except ValidationError:
+        return False
+    return True
+
+
+def _is_open(symbol: Any) -> bool:
+    """Whether it is a licence on the list. An exception that SPDX knows allows more, never less."""
+    if isinstance(symbol, LicenseWithExceptionSymbol):
+        exception = symbol.exception_symbol
+        return _is_open(symbol.license_symbol) and exception.is_exception and not _is_custom(exception.key)
+    return symbol.key in OPEN
 
 
 def _keys(expression: str) -> list[str]:
@@ -207,7 +240,7 @@ def _permits(tree: Any) -> bool:
         return all(_permits(part) for part in tree.args)
     if isinstance(tree, OR):
         return any(_permits(part) for part in tree.args)
-    return tree is not None and all(_is_open(key) for key in str(tree).split(" WITH "))
+    return tree is not None and _is_open(tree)
 
 
 def _clauses(tree: Any) -> set[frozenset[str]]:

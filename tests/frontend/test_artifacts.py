@@ -16,6 +16,7 @@ from registry.accounting.reuse import ArtifactRequest
 from registry.accounting.spec import RunSpec
 from registry.models import Artifact, Membership, Run
 from registry.selectors import artifact_search, books
+from registry.selectors.cards import dataset_card
 from registry.services import artifacts, licences, lookups, rowsets, studies
 from registry.workloads import catalogue
 from tests import scenes
@@ -240,6 +241,15 @@ def test_the_dataset_card_has_front_matter_that_yaml_reads_as_it_was(client, mem
     assert (values["license"], values["license_name"]) == ("other", "Apache-2.0 AND ODC-By-1.0")
     assert values["annotations_creators"] == ["machine-generated"]
     assert "teacher.id" in text
+
+
+@pytest.mark.parametrize(
+    ("licence", "hub"),
+    [("MIT", "mit"), ("ODC-By-1.0", "odc-by"), ("GPL-3.0-or-later", "gpl-3.0"), ("BUSL-1.1", "other"), ("", "other")],
+)
+def test_the_card_names_a_licence_as_the_hub_does(licence, hub):
+    front = dataset_card(Artifact(licence=licence), url="/a").split("---\n")[1]
+    assert yaml.safe_load(front)["license"] == hub
 
 
 def test_exports_of_a_private_artifact_are_404_for_a_stranger(client, stranger, cache):

@@ -3,6 +3,7 @@
 import pytest
 
 from registry.models import Artifact, AuditEvent, Membership
+from registry.openlicences import OPEN
 from registry.services import artifacts, licences, reuse, studies
 from registry.services.errors import Conflict, Invalid, NotAllowed
 from tests import scenes
@@ -22,12 +23,26 @@ NOTE = "the teacher's owner asked us to"
         ("LicenseRef-llama3", False),
         ("Apache-2.0 AND LicenseRef-llama3", False),
         ("GPL-2.0-only WITH Classpath-exception-2.0", True),
+        ("MIT WITH LicenseRef-house", False),
+        ("odc-by-1.0", True),
+        ("PolyForm-Noncommercial-1.0.0", False),
+        ("PolyForm-Small-Business-1.0.0", False),
+        ("NCGL-UK-2.0", False),
+        ("BUSL-1.1", False),
+        ("Aladdin", False),
+        ("Elastic-2.0", False),
+        ("BSD-3-Clause-No-Nuclear-License", False),
         ("", False),
         ("beer", False),
     ],
 )
 def test_what_may_be_handed_on(expression, allowed):
     assert licences.allows_sharing(expression) is allowed
+
+
+def test_every_licence_on_the_list_is_one_of_spdx():
+    assert [key for key in OPEN if licences.problem_with(key)] == []
+    assert [key for key in OPEN if licences.joined(key) != key] == []
 
 
 @pytest.mark.parametrize(
@@ -104,6 +119,35 @@ def test_what_is_no_narrowing_is_refused_by_field(artifact, owner, licence, chan
     assert field in refused.value.problems
     artifact.refresh_from_db()
     assert (artifact.licence, artifact.licence_note) == ("Apache-2.0", "")
+
+
+@pytest.mark.parametrize("part", ["teacher_licence", "dataset_licence"])
+def test_what_teacher_or_dataset_forbid_no_other_licence_allows(artifact, owner, part):
+    """Whatever was stated first, and though the artifact's own licence is not known."""
+    columns = {"teacher_licence": "", "dataset_licence": "", "licence": "", part: "CC-BY-NC-4.0"}
+    Artifact.objects.filter(pk=artifact.pk).update(**columns)
+    with pytest.raises(Invalid, match=r"MIT allows what CC-BY-NC-4\.0 does not"):
+        narrow(artifact, owner, "MIT")
+    Artifact.objects.filter(pk=artifact.pk).update(licence="MIT")  # as it may stand since before
+    with pytest.raises(Conflict, match=r"\(CC-BY-NC-4\.0\) is not known to let others use it\. Let others ask"):
+        licences.share(actor=owner, artifact=artifact, sharing="shared")
+    with pytest.raises(Invalid, match=r"MIT allows what its teacher and dataset \(CC-BY-NC-4\.0\) do not"):
+        licences.stated("MIT", {part: "CC-BY-NC-4.0"})
+    assert licences.stated("", {part: "CC-BY-NC-4.0"})["licence"] == ""
+
+
+@pytest.mark.parametrize(
+    "link", ["javascript:alert(1)", "http://x.org", "https://", "https://x.org/\n", "https://" + "x" * 500]
+)
+def test_a_link_is_an_address_that_a_browser_only_opens(artifact, owner, link):
+    for refused in (
+        lambda: licences.stated("MIT", {"licence_link": link}),
+        lambda: narrow(artifact, owner, "Apache-2.0", link=link),
+    ):
+        with pytest.raises(Invalid) as problem:
+            refused()
+        assert list(problem.value.problems) == ["licence_link"]
+    assert licences.stated("MIT", {"licence_link": "https://x.org/mit"})["licence_link"] == "https://x.org/mit"
 
 
 def test_what_was_said_of_its_outputs_cannot_be_taken_back(artifact, owner):
