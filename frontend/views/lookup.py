@@ -16,6 +16,7 @@ from frontend.forms import refuse
 from frontend.forms_lookup import BEYOND, LookupForm, NeedForm, PresetForm, opening, written
 from frontend.views import pasted
 from frontend.views.pasted import Unreadable
+from registry.accounting import requests
 from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import fingerprint
 from registry.accounting.plan import DETERMINING
@@ -183,12 +184,16 @@ def _request(document: dict[str, Any]) -> ArtifactRequest:
     rows = document.get("row_digests", [])
     if not all(isinstance(row, str) for row in rows):
         raise Unreadable(_("row_digests must be a list of texts."))
-    return ArtifactRequest(
+    wanted = ArtifactRequest(
         kind=document["kind"],
         identity=document["identity"],
         capture=document.get("capture", {}),
         row_digests=tuple(rows),
     )
+    problems = requests.problems(wanted)
+    if problems:
+        raise Unreadable("; ".join(f"{name}: {text}" for name, text in problems.items()))
+    return wanted
 
 
 def _match(found: Answer, study: Study, request: HttpRequest, spec: RunSpec | None = None) -> Match:

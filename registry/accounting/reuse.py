@@ -6,7 +6,7 @@ a lock on the family.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -149,6 +149,11 @@ _DECODING_DEFAULTS: dict[str, Any] = {
 _IDENTITY_DEFAULTS: dict[str, dict[str, Any]] = {
     "logit_cache": _TEACHER_DEFAULTS,
     "synthetic_dataset": {**_TEACHER_DEFAULTS, "decoding": _DECODING_DEFAULTS},
+    "prepared_dataset": {
+        # What is not stated, such as a column, determines nothing.
+        "dataset": {field.name: field.default for field in fields(DatasetSpec) if field.default not in (MISSING, "")},
+        "turns": "all",
+    },
 }
 _CAPTURE_DEFAULTS: dict[str, dict[str, Any]] = {
     "logit_cache": {
@@ -179,6 +184,9 @@ def normalised(request: ArtifactRequest) -> "_Normalised":
     if isinstance(decoding, dict) and decoding.get("temperature") == 0:
         # Greedy decoding draws nothing, so what steers the drawing makes no difference.
         identity["decoding"] = decoding | {"top_p": 1, "top_k": 0, "seed": 0}
+    dataset = identity.get("dataset")
+    if kind == "prepared_dataset" and isinstance(dataset, dict):
+        identity["dataset"] = {name: value for name, value in dataset.items() if value != ""}
     rows = Rows.of(request.row_digests) if kind in TEACHER_ARTIFACTS else ()
     return _Normalised(kind=kind, identity=identity, capture=capture, needed=needed, row_digests=rows)
 

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from registry import storage
+from registry.accounting import requests
 from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest, covers
@@ -141,6 +142,9 @@ def declare(*, actor: User | None, project: Project, item: Mapping[str, Any], ma
         capture=item.get("capture", {}),
         row_digests=tuple(item.get("row_digests", ())),
     )
+    problems |= requests.problems(request)
+    if problems:
+        raise Invalid(problems)
     return register(
         actor=actor,
         project=project,

@@ -1,5 +1,6 @@
 import json
 import unicodedata
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from registry.accounting.canonical import CanonicalError, canonical, flatten
 from registry.accounting.fingerprint import family, fingerprint
 from registry.accounting.reuse import ArtifactRequest
+from registry.accounting.spec import DatasetSpec
 from tests.accounting.factories import cache_request, synthetic_request
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -147,3 +149,11 @@ def test_nested_objects_are_flattened_to_dotted_names():
         "k": 2,
         "empty": {},
     }
+
+
+def test_a_prepared_dataset_is_the_same_with_its_defaults_spelt_out():
+    short = ArtifactRequest(kind="prepared_dataset", identity={"dataset": {"id": "org/d"}})
+    whole = {**asdict(DatasetSpec(id="org/d")), "train_rows": 7000}
+    assert fingerprint(short) == fingerprint(replace(short, identity={"dataset": whole, "turns": "all"}))
+    other = replace(short, identity={"dataset": {"id": "org/d", "prompt_column": "text"}})
+    assert fingerprint(other) != fingerprint(short)

@@ -478,7 +478,7 @@ def test_registering_by_form_leads_to_the_artifact_with_its_statement(client, me
         ({"request": "{"}, "cannot be read"),
         ({"request": "[]"}, "Give one JSON object"),
         ({"request": '{"kind": "logit_cache", "identity": {"teacher": {"id": "t"}}, "colour": 1}'}, "request has kind"),
-        ({"request": json.dumps(DETERMINED | {"identity": {}, "row_digests": []})}, "say what determines"),
+        ({"request": json.dumps(DETERMINED | {"identity": {}, "row_digests": []})}, "identity.teacher.id: left out"),
         ({"request": json.dumps(DETERMINED | {"kind": "student"})}, "must be one of"),
         ({"evidence": "no-such-record"}, "no-such-record"),
         ({"licence": "beer"}, "no SPDX licence expression"),

@@ -10,8 +10,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
+from registry.accounting import requests
 from registry.accounting.reuse import ArtifactRequest
-from registry.accounting.stages import TEACHER_ARTIFACTS
 from registry.api.fields import Flag, Number, Object, Payload, Text, Texts, Whole
 from registry.models import Artifact
 from registry.selectors.reusable import Reusable
@@ -165,9 +165,7 @@ class RequestPayload(Payload):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse what could never be compared with anything."""
-        problems = _identity_problems(attrs) | _capture_problems(attrs.get("capture", {}))
-        if attrs["kind"] in TEACHER_ARTIFACTS and not attrs.get("row_digests"):
-            problems["row_digests"] = "a teacher artifact is told from others by its rows; send the digest of each"
+        problems = requests.problems(request_from(dict(attrs)))
         if problems:
             raise serializers.ValidationError({name: [text] for name, text in problems.items()})
         return attrs
@@ -255,30 +253,3 @@ def request_from(values: dict[str, Any]) -> ArtifactRequest:
         capture=values.pop("capture", {}),
         row_digests=tuple(values.pop("row_digests", [])),
     )
-
-
-def _identity_problems(attrs: dict[str, Any]) -> dict[str, str]:
-    problems = {}
-    for name in ("teacher", "dataset"):
-        value = attrs["identity"].get(name)
-        key = value.get("id") if isinstance(value, dict) else None
-        wanted = name == "teacher" and attrs["kind"] in TEACHER_ARTIFACTS
-        if (wanted or value is not None) and not (isinstance(key, str) and 0 < len(key) <= 200):
-            problems[f"identity.{name}.id"] = f"{str(key)[:80]!r} must be a text of 1 to 200 characters"
-    return problems
-
-
-def _capture_problems(capture: dict[str, Any]) -> dict[str, str]:
-    problems = {}
-    for name in ("k", "max_length", "max_new_tokens"):
-        value = capture.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            problems[f"capture.{name}"] = f"{str(value)[:80]} must be a whole number of 1 or more"
-    held = capture.get("temperatures", [1])
-    if not (isinstance(held, list) and held and all(_is_temperature(item) for item in held)):
-        problems["capture.temperatures"] = f"{str(held)[:80]} must be a list of temperatures above 0"
-    return problems
-
-
-def _is_temperature(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
