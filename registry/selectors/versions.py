@@ -11,11 +11,13 @@ LATEST = "latest"
 def resolve(*, project: str, handle: str, reference: str, user: Reader) -> Artifact | None:
     """The artifact that `handle@reference` means in a project, as far as `user` may see it; else `None`.
 
-    A version means itself whatever became of it, `latest` the newest that is ready, anything else an alias.
+    A version means itself whatever became of it, `latest` the newest that is ready (a superseded one only where nothing
+    else is), anything else an alias.
     """
     named = _visible(user).filter(project__slug=project, handle=handle, version__isnull=False)
     if reference == LATEST:
-        return named.filter(status=Artifact.Status.READY).order_by("-version").first()
+        ready = named.filter(status=Artifact.Status.READY).order_by("-version")
+        return ready.filter(superseded_by=None).first() or ready.first()
     number = reference.removeprefix("v")
     if number.isascii() and number.isdecimal():
         return named.filter(version=int(number)).first() if len(number) < 10 else None

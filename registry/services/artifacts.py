@@ -76,8 +76,11 @@ def register(
     content_sha256: str = "",
     made_by_run: Run | None = None,
     simulated: bool = False,
+    elsewhere: bool = True,
 ) -> Artifact:
     """Register an artifact made elsewhere. Raises `Conflict` naming the one that already answers the request.
+
+    `elsewhere`: artifacts of other projects that `actor` may use are looked at too, as a lookup and a lease do.
 
     `licensing`: teacher_licence, dataset_licence, licence_name, licence_link, may_train. `evidence` names the stage
     records behind the energy, which is then their sum; without any, `evidence_note` says where the figure comes from.
@@ -89,7 +92,7 @@ def register(
         reuse.lock(request)
     except CanonicalError as error:
         raise Invalid({"request": str(error)}) from error
-    decision = reuse.decide(request=request, project=project, user=actor)
+    decision = reuse.decide(request=request, project=project, user=actor if elsewhere else None)
     if decision.action in (USE, CUT, WAIT):
         raise Conflict(f"An artifact answers this request already: {decision.reason}", artifact=decision.artifact_id)
     artifact = Artifact.objects.create(

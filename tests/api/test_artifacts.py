@@ -6,8 +6,8 @@ import pytest
 from s3fs import S3FileSystem
 
 from registry import storage
-from registry.models import Artifact
-from registry.services import artifacts
+from registry.models import Artifact, Membership
+from registry.services import artifacts, studies
 from tests import scenes
 
 REGISTRATION = {
@@ -307,3 +307,15 @@ def test_a_lookup_says_that_one_may_be_asked_for(api, owner, call_as, project, s
     assert (answer["exact"], answer["decision"]["action"]) == ([], "make")
     assert [one["project"] for one in answer["elsewhere"]] == [project.slug]
     assert key not in str(answer)
+
+
+def test_a_token_for_one_project_may_register_what_lookup_and_lease_told_it_to_make(project, member, owner, call_as):
+    public = studies.ensure_project(slug="commons", name="Commons", public=True)
+    Membership.objects.create(project=public, user=owner, role=Membership.Role.SUBMITTER)
+    there = call_as(owner).post("artifacts/", registration(project=public.slug))
+    assert there.status_code == 201
+    bound, question = call_as(member, project=project), {"kind", "identity", "capture", "row_digests"}
+    wanted = {name: value for name, value in REGISTRATION.items() if name in question}
+    assert bound.post("artifacts/lookup/", wanted).json()["decision"]["action"] == "make"
+    assert bound.post("artifacts/leases/", wanted | {"seconds": 60}).json()["action"] == "make"
+    assert bound.post("artifacts/", registration()).status_code == 201

@@ -43,6 +43,8 @@ def test_a_version_means_itself_and_latest_the_newest_that_is_ready(three, proje
     artifacts.withdraw(artifact=three[2], actor=owner, reason="wrong rows")
     assert named(project, "latest", owner) == three[1]
     assert named(project, "3", owner) == three[2]
+    versions.supersede(artifact=three[1], by=three[0], actor=owner, reason="the first one was right")
+    assert named(project, "latest", owner) == three[0]
     for nothing in ("4", "stable", "99999999999999999999", "²"):
         assert named(project, nothing, owner) is None
 

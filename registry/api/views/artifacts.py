@@ -100,6 +100,7 @@ class ArtifactsView(Endpoint):
             production_energy_j=values.pop("production_energy_j", None),
             request=request_from(values),
             licensing={key: values.pop(key) for key in licences.STATED if key in values},
+            elsewhere=access.bound_project(request) is None,
             **values,
         )
         if upload:
