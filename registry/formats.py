@@ -65,6 +65,25 @@ def named(head: bytes) -> str | None:
     return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
 
 
+def kind_of_text(path: Path) -> str:
+    """`.jsonl` or `.json` for a UTF-8 text that is one of them, by its content. Raises `FormatError` for another.
+
+    A single line that holds an object is a row; one that holds an array is a document.
+    """
+    if not _is_utf8(path):
+        raise FormatError(f"it is {_found(path) or 'no UTF-8 text'}; JSON or JSONL is kept, or either in gzip")
+    with path.open("rb") as content:
+        first, more = content.read(1), len(content.readline()) and content.read(1)
+    if not first:
+        raise FormatError("it is empty")
+    problem = _jsonl(path)
+    if problem is None and (more or first != b"["):
+        return ".jsonl"
+    if _json(path) is None:
+        return ".json"
+    raise FormatError(f"it is neither JSON nor JSONL but {problem}")
+
+
 def _found(path: Path) -> str | None:
     """What it is by its first bytes, if that is anything else than it claims to be."""
     with path.open("rb") as content:
@@ -206,8 +225,10 @@ def _json(path: Path) -> str | None:
 
 def _jsonl(path: Path) -> str | None:
     """One JSON value on every line."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+    with path.open("rb") as content:
+        for number, line in enumerate(iter(lambda: content.readline(LARGEST_JSON + 1), b""), start=1):
+            if len(line) > LARGEST_JSON:
+                return f"something whose line {number} is above {LARGEST_JSON // 2**20} MiB"
             try:
                 json.loads(line)
             except (ValueError, RecursionError):

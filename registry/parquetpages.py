@@ -7,12 +7,10 @@ protocol, of which only the three first fields matter: type, size unpacked, size
 
 from typing import IO, Any
 
+from registry.unpacking import Oversized
+
 MAX_PAGES = 200_000
 _HEADER_BYTES = 2**16  # of one page's header, statistics included
-
-
-class Oversized(ValueError):
-    """A file that takes more room than may be given, or whose pages cannot be walked."""
 
 
 def check_pages(content: IO[bytes], most_bytes: int) -> None:

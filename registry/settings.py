@@ -207,6 +207,7 @@ MAX_IMPORT_BYTES = 256 * 1024 * 1024  # of one file of another tool, which goes 
 MAX_BULK_BYTES = 64 * 1024 * 1024  # of a list of records or scores, which is read item by item
 MAX_LIST_ITEMS = 10_000  # records in one request
 MAX_TRACE_BYTES = 256 * 1024 * 1024  # of one power trace: days at 10 Hz with 8 GPUs
+MAX_SCORE_FILE_BYTES = 256 * 1024 * 1024  # of one score's raw file, unpacked
 MAX_ARTIFACT_FILE_BYTES = 64 * 2**30  # of one file of an artifact that was made elsewhere
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 

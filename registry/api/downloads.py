@@ -12,20 +12,22 @@ from django.utils.http import content_disposition_header
 from rest_framework.request import Request
 
 from registry import storage
-from registry.models import Artifact
 from registry.services.errors import Missing
 
 SIGNED_FOR_S = 300
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-def answer(request: Request, artifact: Artifact, entry: dict[str, Any]) -> HttpResponseBase:
-    """The answer for the file `entry` of the manifest. Whether it may be read was checked before. Raises `Missing`."""
+def answer(request: Request, key: str, entry: dict[str, Any]) -> HttpResponseBase:
+    """The answer for the file `entry` of what is stored under `key`. Raises `Missing`.
+
+    Whether it may be read was checked before.
+    """
     etag = f'"{entry["sha256"]}"'
     if _names(request.headers.get("If-None-Match", ""), etag):
         return _with_headers(HttpResponseNotModified(), entry)
     if settings.SIGNED_DOWNLOADS:
-        address = storage.signed_url(artifact.storage_key, entry["name"], seconds=SIGNED_FOR_S)
+        address = storage.signed_url(key, entry["name"], seconds=SIGNED_FOR_S)
         if address is not None:
             return HttpResponseRedirect(address, headers={"Cache-Control": "no-store"})
     asked = request.headers.get("Range", "")
@@ -35,7 +37,7 @@ def answer(request: Request, artifact: Artifact, entry: dict[str, Any]) -> HttpR
         refused = HttpResponse(status=416, headers={"Content-Range": f"bytes */{entry['bytes']}"})
         return _with_headers(refused, entry)
     start, stop = part or (0, entry["bytes"])
-    body = [] if request.method == "HEAD" else _content(artifact, entry["name"], start, stop)
+    body = [] if request.method == "HEAD" else _content(key, entry["name"], start, stop)
     response = StreamingHttpResponse(body, status=206 if part else 200, content_type="application/octet-stream")
     response["Content-Length"] = str(stop - start)
     if part:
@@ -73,9 +75,9 @@ def _part(header: str, size: int) -> tuple[int, int] | None:
     return (start, stop) if start < stop else (0, 0)
 
 
-def _content(artifact: Artifact, name: str, start: int, stop: int) -> Iterator[bytes]:
+def _content(key: str, name: str, start: int, stop: int) -> Iterator[bytes]:
     """The file in chunks; a missing one is noticed before the answer has begun. Raises `Missing`."""
-    chunks = storage.read(artifact.storage_key, name, start, stop)
+    chunks = storage.read(key, name, start, stop)
     try:
         first = next(chunks, b"")
     except storage.StorageError as error:

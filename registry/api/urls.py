@@ -52,6 +52,7 @@ v1: list[URLPattern | URLResolver] = [
     path("stage-records/<uuid:id>/reviews/", stages.ReviewsView.as_view(), name="reviews"),
     path("stage-records/<uuid:id>/trace/", traces.TraceView.as_view(), name="trace"),
     path("scores/", scores.ScoresView.as_view(), name="scores"),
+    path("scores/<uuid:id>/file/", scores.ScoreFileView.as_view(), name="score-file"),
     path("artifacts/", artifacts.ArtifactsView.as_view(), name="artifacts"),
     path("artifacts/lookup/", artifacts.LookupView.as_view(), name="lookup"),
     path("artifacts/leases/", leases.LeasesView.as_view(), name="artifact-leases"),

@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from registry import formats
 from registry.accounting.traced import Claim, Integral, Traced, checks
 from registry.models import Stage, Trace, User
-from registry.parquetpages import Oversized, check_pages
+from registry.parquetpages import check_pages
 from registry.services import traces
 from registry.services.errors import Invalid
 from registry.tracefile import COMPONENTS, FILE_NAME, TraceError, TraceWriter
+from registry.unpacking import GZIP, Capped, Oversized
 
 MARGIN_S = 2.0  # a sample on either side of the stage's edges
 MAX_READINGS = 10_000_000  # of all lines together
@@ -127,13 +128,13 @@ def _batches(content: IO[bytes], claim: Claim) -> Iterator[tuple[Columns, Any]]:
     content.seek(0)
     if head.startswith(b"PAR1"):
         yield from _parquet(content, claim)
-    elif head.startswith(b"\x1f\x8b"):
+    elif head.startswith(GZIP):
         with gzip.open(content) as text:
-            yield from _csv(_Capped(text), claim)
+            yield from _csv(Capped(text, MAX_TEXT_BYTES), claim)
     elif (what := formats.named(head)) is not None or b"\x00" in head:
         raise TraceError(f"the file is {what or 'no text'}; send CSV, CSV in gzip, or Parquet")
     else:
-        yield from _csv(_Capped(content), claim)
+        yield from _csv(Capped(content, MAX_TEXT_BYTES), claim)
 
 
 def _parquet(content: IO[bytes], claim: Claim) -> Iterator[tuple[Columns, Any]]:
@@ -150,7 +151,7 @@ def _parquet(content: IO[bytes], claim: Claim) -> Iterator[tuple[Columns, Any]]:
         yield columns, batch
 
 
-def _csv(text: "_Capped", claim: Claim) -> Iterator[tuple[Columns, Any]]:
+def _csv(text: Capped, claim: Claim) -> Iterator[tuple[Columns, Any]]:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -294,29 +295,10 @@ def _quoted(names: list[str]) -> str:
     return shown if len(names) <= 12 else f"{shown} and {len(names) - 12} more"
 
 
-class _Capped:
-    """Text as it is unpacked, up to a limit: a small archive may hold more than any disk does."""
-
-    def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
-        self._stream, self._left = stream, MAX_TEXT_BYTES
-
-    def read(self, size: int) -> bytes:
-        return self._counted(self._stream.read(size))
-
-    def readline(self, size: int) -> bytes:
-        return self._counted(self._stream.readline(size))
-
-    def _counted(self, piece: bytes) -> bytes:
-        self._left -= len(piece)
-        if self._left < 0:
-            raise TraceError(f"it unpacks to more than {MAX_TEXT_BYTES:,} bytes of text; send fewer readings a second")
-        return piece
-
-
 class _Joined(io.RawIOBase):
     """What was read to see the first row, and then the rest."""
 
-    def __init__(self, first: bytes, rest: _Capped) -> None:
+    def __init__(self, first: bytes, rest: Capped) -> None:
         self._first, self._rest = first, rest
 
     def readable(self) -> bool:

@@ -8,7 +8,7 @@ from registry.models.hosts import Factor, HostProfile
 from registry.models.leases import ArtifactLease
 from registry.models.projects import Membership, Project, Study, StudyChange
 from registry.models.runs import Attempt, Job, Run, RunKind, RunNameWord, RunSummary
-from registry.models.scores import EvaluationScore
+from registry.models.scores import EvaluationScore, ScoreFile
 from registry.models.stages import GpuUse, Stage, StageReview
 from registry.models.traces import Trace
 from registry.models.tracking import TrackedMetric, TrackedRun
@@ -37,6 +37,7 @@ __all__ = [
     "RunKind",
     "RunNameWord",
     "RunSummary",
+    "ScoreFile",
     "Stage",
     "StageReview",
     "Study",

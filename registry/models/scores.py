@@ -40,3 +40,20 @@ class EvaluationScore(Owned):
         """
         same_metric = self.metric == other.metric or not self.metric or not other.metric
         return same_metric and (self.shots, self.judge) == (other.shots, other.judge)
+
+
+class ScoreFile(models.Model):
+    """The raw file that a score was taken from, unpacked: a row for every question, or a document. Written once."""
+
+    score = models.OneToOneField(EvaluationScore, primary_key=True, on_delete=models.PROTECT, related_name="file")
+    name = models.CharField(max_length=40)
+    storage_key = models.CharField(max_length=100, help_text="Opaque.")
+    sha256 = models.CharField(max_length=64)
+    bytes = models.BigIntegerField()
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.score_id}"

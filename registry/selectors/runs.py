@@ -219,7 +219,8 @@ def _scores(run: Run, study: Study) -> tuple[ScoreView, ...]:
     """The study's suite in its order, then any other benchmark that was scored."""
     wanted = Q(run=run) | Q(run=run.reference_id) if run.reference_id else Q(run=run)
     newest: dict[tuple[UUID, str], EvaluationScore] = {
-        (score.run_id, score.benchmark): score for score in EvaluationScore.objects.filter(wanted).order_by("id")
+        (score.run_id, score.benchmark): score
+        for score in EvaluationScore.objects.filter(wanted).select_related("file").order_by("id")
     }
     own = [benchmark for run_id, benchmark in newest if run_id == run.pk]
     return tuple(

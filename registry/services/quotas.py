@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Sum
 
-from registry.models import Artifact, Project
+from registry.models import Artifact, Project, ScoreFile
 from registry.services.errors import Conflict
 from registry.storage import StoredFile, key_of
 
@@ -15,7 +15,7 @@ UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("bytes", 1))
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Bytes that a project's files take, and may take; `quota` is `None` where nobody set a limit."""
+    """Bytes that a project's files (of artifacts and scores) take, and may take; no `quota` is no limit."""
 
     used: int
     quota: int | None
@@ -24,10 +24,12 @@ class Usage:
 def usage(project: Project) -> Usage:
     """What lies in the storage for `project`: what several artifacts share is counted once."""
     quota = settings.PROJECT_QUOTA_BYTES if project.quota_bytes is None else project.quota_bytes
-    return Usage(
-        used=_stored(project).order_by().values("storage_key", "bytes").distinct().aggregate(n=Sum("bytes"))["n"] or 0,
-        quota=quota,
+    of_scores = ScoreFile.objects.filter(score__project=project)
+    used = (
+        rows.order_by().values("storage_key", "bytes").distinct().aggregate(n=Sum("bytes"))["n"] or 0
+        for rows in (_stored(project), of_scores)
     )
+    return Usage(used=sum(used), quota=quota)
 
 
 def require_room(project: Project, files: list[StoredFile]) -> None:

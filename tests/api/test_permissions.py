@@ -36,6 +36,7 @@ def things(study):
         "cancel": [run.pk],
         "trace": [trace.pk],
         "reviews": [trace.pk],
+        "score-file": [run.scores.first().pk],
         "artifact": [artifact.pk],
         "artifact-lease": [artifact.pk],
         "artifact-file": [artifact.pk, "rows.jsonl"],

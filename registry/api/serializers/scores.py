@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from django.urls import reverse
 from rest_framework import serializers
 
 from registry.api.fields import Number, Payload, Text, Whole
-from registry.models import EvaluationScore
+from registry.models import EvaluationScore, ScoreFile
 
 _SMALL, _LARGE = 2**15 - 1, 2**31 - 1  # what the columns hold
 
@@ -36,11 +37,35 @@ class ScoreUpload(ScoreItem):
     study = Text(required=False, help_text="Slug of a study; the score goes to its project.")
 
 
+class ScoreFileUpload(Payload):
+    """The raw file of a score."""
+
+    file = serializers.FileField(
+        help_text="UTF-8 JSON or JSONL, or either in gzip: lm-eval's samples, AlpacaEval's annotations, …"
+    )
+
+
+class ScoreFileSerializer(serializers.ModelSerializer[ScoreFile]):
+    """A score's raw file as it is kept, unpacked."""
+
+    address = serializers.SerializerMethodField(help_text="Where its content is.")
+
+    class Meta:
+        model = ScoreFile
+        fields = ["address", "name", "sha256", "bytes", "created_at"]
+        read_only_fields = fields
+
+    def get_address(self, file: ScoreFile) -> str:
+        """Below the score's own."""
+        return reverse("api:score-file", args=[file.pk])
+
+
 class ScoreSerializer(serializers.ModelSerializer[EvaluationScore]):
     """A score as it is booked."""
 
     project = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
     run_id = serializers.UUIDField(read_only=True)
+    file = ScoreFileSerializer(read_only=True, allow_null=True, default=None, help_text="Its raw file, if it has one.")
 
     class Meta:
         model = EvaluationScore
@@ -59,5 +84,6 @@ class ScoreSerializer(serializers.ModelSerializer[EvaluationScore]):
             "harness_version",
             "origin",
             "created_at",
+            "file",
         ]
         read_only_fields = fields

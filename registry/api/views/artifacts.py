@@ -154,7 +154,7 @@ class ArtifactFileView(Endpoint):
         entry = next((entry for entry in entries if entry["name"] == name), None)
         if entry is None:
             raise Missing(f"{artifact.name} has no file of that name here; see its 'files'.")
-        return downloads.answer(request, artifact, entry)
+        return downloads.answer(request, artifact.storage_key, entry)
 
     @extend_schema(exclude=True)
     def head(self, request: Request, id: UUID, name: str) -> HttpResponseBase:
