@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
+from registry.accounting.floor import forward_flops
 from registry.accounting.spec import DecodingSpec
 from registry.workloads.benchmarks import OWN
 from registry.workloads.rows import Row, WorkloadError, row_digest
 from workers.data import TOKENS_PER_PASS, Chat, by_length, collate, label_states
 from workers.generation import Prompt, generate
+from workers.models import precision_name, shape
 from workers.questions import Question, score_questions
 from workers.stages.contract import Report, Score
 
@@ -62,6 +64,8 @@ def token_accuracy(language_model: Any, chat: Chat, rows: Sequence[Row], report:
         right += [int(part.sum()) for part in hits.split(lengths)]
         counted += lengths
         report.tokens(evaluated=batch.prompt_tokens + batch.labels, padding=batch.padding)
+        flops = forward_flops(shape(language_model), **batch.counts)
+        report.work(flops=flops, precision=precision_name(language_model.dtype))
     value = sum(right) / sum(counted)
     residuals = sum((hit - value * count) ** 2 for hit, count in zip(right, counted, strict=True))
     stderr = math.sqrt(residuals * len(rows) / max(len(rows) - 1, 1)) / sum(counted)
@@ -126,6 +130,12 @@ def exact_match(language_model: Any, chat: Chat, rows: Sequence[Row], decoding: 
     for answer in answers:
         report.tokens(generated=answer.tokens)
         place = int(answer.digest)
+        length = len(prompts[place].ids) + answer.tokens
+        # Operations alone: of the bytes that the other benchmarks move no formula knows.
+        flops = forward_flops(
+            shape(language_model), positions=length, squared_lengths=float(length**2), head_positions=answer.tokens
+        )
+        report.work(flops=flops, precision=precision_name(language_model.dtype))
         hits[place] = is_right(chat.text(answer.ids), rows[place])
     return _share("exact_match", "completion" if completed else "greedy", hits)
 

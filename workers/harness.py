@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from registry.accounting.floor import forward_flops
 from registry.accounting.spec import RunSpec
 from registry.workloads.benchmarks import HARNESS, OWN, check_benchmark, task_file
 from registry.workloads.rows import Row, WorkloadError
 from workers.data import Chat
 from workers.evaluation import evaluate
+from workers.models import precision_name, shape
 from workers.stages.contract import Report, Score
 
 SEED = 1234  # of everything that lm-eval draws, few-shot examples among it
@@ -75,23 +77,36 @@ def _run_harness(name: str, language_model: Any, chat: Chat, report: Report) -> 
 
 
 def _counting(language_model: Any, chat: Chat, report: Report) -> Any:
-    """The model as lm-eval drives it, in batches; what it reads and writes is counted, padding apart."""
+    """The model as lm-eval drives it, in batches; what it reads and writes is counted, padding apart.
+
+    Operations are those of what it reads, with the head where lm-eval applies it, and of each token it writes.
+    """
     from lm_eval.models.huggingface import HFLM
+
+    def worked(lengths: Sequence[int], heads: int) -> None:
+        squares = float(sum(length**2 for length in lengths))
+        flops = forward_flops(
+            shape(language_model), positions=sum(lengths), squared_lengths=squares, head_positions=heads
+        )
+        report.work(flops=flops, precision=precision_name(language_model.dtype))
 
     class Counting(HFLM):  # type: ignore[misc] # without types of its own
         def _model_call(self, inps: Any, **options: Any) -> Any:
             # lm-eval pads on the right with zeros to the longest of the batch, and passes no mask.
-            real = sum(len(row) - _trailing(row.tolist(), 0) for row in inps)
-            report.tokens(evaluated=real, padding=inps.numel() - real)
+            lengths = [len(row) - _trailing(row.tolist(), 0) for row in inps]
+            report.tokens(evaluated=sum(lengths), padding=inps.numel() - sum(lengths))
+            worked(lengths, sum(lengths))
             return super()._model_call(inps, **options)
 
         def _model_generate(self, context: Any, max_length: int, stop: list[str], **options: Any) -> Any:
             mask = options.get("attention_mask")
-            real = context.numel() if mask is None else int(mask.sum())
-            report.tokens(evaluated=real, padding=context.numel() - real)
+            read = [context.shape[1]] * len(context) if mask is None else mask.sum(1).tolist()
+            report.tokens(evaluated=sum(read), padding=context.numel() - sum(read))
             written = super()._model_generate(context, max_length=max_length, stop=stop, **options)
             made = written[:, context.shape[1] :].tolist()
-            report.tokens(generated=sum(row.index(chat.end) + 1 if chat.end in row else len(row) for row in made))
+            wrote = [row.index(chat.end) + 1 if chat.end in row else len(row) for row in made]
+            report.tokens(generated=sum(wrote))
+            worked([prompt + answer for prompt, answer in zip(read, wrote, strict=True)], sum(wrote))
             return written
 
     return Counting(pretrained=language_model, tokenizer=chat.tokenizer, batch_size=HARNESS_BATCH)

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from registry.accounting.floor import forward_flops
 from workers.data import TOKENS_PER_PASS
+from workers.models import precision_name, shape
 from workers.stages.contract import Report
 
 QUESTIONS_PER_PASS = 64
@@ -37,6 +39,12 @@ class Question:
         """Positions the question takes in a batch."""
         return len(self.shared) + sum(map(len, self.endings))
 
+    @property
+    def squares(self) -> int:
+        """What attention costs goes by it: the shared part sees itself, an ending that and itself."""
+        shared = len(self.shared)
+        return shared**2 + sum((shared + len(ending)) ** 2 - shared**2 for ending in self.endings)
+
     def per_token(self, likelihoods: Sequence[float]) -> list[float]:
         """Log-likelihoods divided by the lengths of the endings."""
         return [value / len(ending) for value, ending in zip(likelihoods, self.endings, strict=True)]
@@ -60,6 +68,13 @@ def score_questions(
         losses = torch.nn.functional.cross_entropy(logits, targets.to(device), reduction="none")
         sums = iter([-float(piece.sum()) for piece in losses.split(lengths)])
         report.tokens(evaluated=sum(q.width for q in part), padding=ids.numel() - sum(q.width for q in part))
+        flops = forward_flops(
+            shape(language_model),
+            positions=sum(q.width for q in part),
+            squared_lengths=sum(q.squares for q in part),
+            head_positions=len(targets),
+        )
+        report.work(flops=flops, precision=precision_name(language_model.dtype))
         for question in part:
             yield question, [next(sums) for _ in question.endings]
 

@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 
+from registry.accounting.floor import forward_flops
 from registry.accounting.spec import DecodingSpec
 from registry.workloads.rows import Row, WorkloadError
 from tests.workers import tiny
 from workers import evaluation
 from workers.evaluation import borrowed_candidates, choice, exact_match, is_right, token_accuracy
+from workers.models import shape
 from workers.questions import Question, score_questions
 
 CHOICES = ("red", "dark blue", "green", "so")
@@ -40,13 +42,16 @@ def test_what_answers_share_is_computed_once():
     question = Question.of(0, [1, 2], [[5, 6, 7, 3], [5, 6, 8, 9, 3], [5, 6, 7, 4]])
     assert question.shared == (1, 2, 5, 6)
     assert question.endings == ((7, 3), (8, 9, 3), (7, 4))
+    assert question.squares == 6**2 + 7**2 + 6**2 - 2 * 4**2  # what is shared sees itself once
     same = Question.of(0, [1], [[5, 3], [5, 3]])
     assert same.endings == ((3,), (3,))
 
 
 def test_choice_counts_the_likeliest_candidate():
     model, chat = tiny.model(), tiny.chat()
-    score = choice(model, chat, ROWS, tiny.Notes())
+    notes = tiny.Notes()
+    score = choice(model, chat, ROWS, notes)
+    assert notes.flops > 2 * shape(model).parameters * notes.counts["evaluated"]
     hits = 0
     for row in ROWS:
         values = [_likelihood(model, chat.prompt_ids(row.prompt), chat.answer_ids(c)) for c in row.candidates()]
@@ -81,7 +86,10 @@ def test_token_accuracy_is_the_share_over_all_rows_answer_tokens():
     notes = tiny.Notes()
     score = token_accuracy(model, chat, ROWS, notes)
     assert score.value == pytest.approx(right / total)
-    assert notes.counts["evaluated"] == sum(len(chat.example(row).ids) for row in ROWS)
+    lengths = [len(chat.example(row).ids) for row in ROWS]
+    assert notes.counts["evaluated"] == sum(lengths)
+    read = {"positions": sum(lengths), "squared_lengths": sum(n**2 for n in lengths), "head_positions": total}
+    assert notes.flops == pytest.approx(forward_flops(shape(model), **read))
 
 
 def test_exact_match_completes_the_opening_of_the_answer(monkeypatch):
@@ -100,7 +108,9 @@ def test_exact_match_completes_the_opening_of_the_answer(monkeypatch):
         return Generated(digest, tuple(ids), finished=False)
 
     monkeypatch.setattr(evaluation, "generate", answers)
-    score = exact_match(tiny.model(), tiny.chat(), ROWS, DecodingSpec(temperature=1.0), tiny.Notes())
+    notes = tiny.Notes()
+    score = exact_match(tiny.model(), tiny.chat(), ROWS, DecodingSpec(temperature=1.0), notes)
+    assert notes.flops > 2 * shape(tiny.model()).parameters * notes.counts["generated"]
     assert score.value == 0.5
     assert score.metric == "completion"
     text, decoding = asked[0]

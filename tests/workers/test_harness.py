@@ -12,6 +12,7 @@ from registry.accounting.spec import DatasetSpec, DecodingSpec, EvaluationSpec, 
 from registry.workloads.benchmarks import TASKS_VARIABLE, UnsupportedBenchmark
 from tests.workers import tiny
 from workers.harness import evaluate_suite
+from workers.models import shape
 
 
 def _spec(*suite: str) -> RunSpec:
@@ -60,6 +61,10 @@ def test_gsm8k_runs_over_a_local_task_file_beside_the_own_benchmarks(gsm8k):
     read = sum(len(tiny.chat().prompt_ids(f"Question: {question}\nAnswer:")) for question in asked)
     assert notes.counts["evaluated"] - own.counts["evaluated"] == read
     assert 3 <= notes.counts["generated"] <= 3 * 6
+    positions = read + notes.counts["generated"]
+    assert (
+        1 < (notes.flops - own.flops) / (2 * shape(tiny.model()).parameters * positions) < 100
+    )  # attention and head too
 
 
 def test_a_benchmark_without_its_task_file_is_refused_by_name(monkeypatch):
