@@ -31,6 +31,7 @@ from registry.accounting.uncertainty import UNDECIDED, Bounds, Interval, Noise, 
 from registry.accounting.units import JOULES_PER_KWH
 
 MOST_DRAWN = 2000
+EDGE = 0.9  # of the greatest cost: beyond it a label to the right would be cut
 RING = "rgba(128,128,128,0.95)"
 
 
@@ -61,10 +62,11 @@ def outlook_chart(
             hoverinfo="skip",
         )
     )
-    look = _Look(noise=noise, bounds=bounds or {}, unit=unit, scale=scale)
-    group_of = colours or {spot.point.key: spot.point.pipeline for spot in drawn}
+    edge = EDGE * max((spot.cost or 0.0 for spot in drawn), default=0.0)
+    look = _Look(noise=noise, bounds=bounds or {}, unit=unit, scale=scale, edge=edge, mixed=colours is not None)
+    group_of = colours if colours is not None else {spot.point.key: spot.point.pipeline for spot in drawn}
     names = list(dict.fromkeys(group_of.get(spot.point.key, "") for spot in drawn))
-    order = names if colours else pipelines_of(names)
+    order = names if colours is not None else pipelines_of(names)
     for place, name in enumerate(order):
         here = [spot for spot in drawn if group_of.get(spot.point.key, "") == name]
         if here:
@@ -93,12 +95,27 @@ def _drawn(spots: Sequence[Spot]) -> list[Spot]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """What every spot is drawn with: `scale` turns costs into `unit`."""
+    """What every spot is drawn with: `scale` turns costs into `unit`. Labels beyond `edge` lie to the left.
+
+    Where one colour holds several pipelines (`mixed`), labels name them.
+    """
 
     noise: Noise
     bounds: Mapping[str, Bounds]
     unit: str
     scale: float
+    edge: float
+    mixed: bool
+
+
+def _label_at(spot: Spot, place: int, look: _Look) -> str:
+    at = LABEL_PLACES[place % len(LABEL_PLACES)]
+    return at.replace("right", "left") if (spot.cost or 0.0) > look.edge else at
+
+
+def _label(spot: Spot, look: _Look) -> str:
+    pipeline = PIPELINE_NAMES.get(spot.point.pipeline, spot.point.pipeline)
+    return escaped(f"{pipeline} {spot.point.student}" if look.mixed else spot.point.student)
 
 
 def _cloud(name: str, spots: Sequence[Spot], place: int, look: _Look) -> go.Scatter:
@@ -114,8 +131,8 @@ def _cloud(name: str, spots: Sequence[Spot], place: int, look: _Look) -> go.Scat
         x=[(spot.cost or 0.0) * scale for spot in spots],
         y=[spot.quality for spot in spots],
         mode="markers+text",
-        text=[escaped(spot.point.student) for spot in spots],
-        textposition=LABEL_PLACES[place % len(LABEL_PLACES)],
+        text=[_label(spot, look) for spot in spots],
+        textposition=[_label_at(spot, place + step * look.mixed, look) for step, spot in enumerate(spots)],
         cliponaxis=False,
         marker={
             "size": 11,

@@ -248,11 +248,11 @@ def _error_bars(axes: Axes, xs: Any, ys: Any, trace: Mapping[str, Any]) -> None:
 
 
 def _labels(axes: Axes, xs: Any, ys: Any, trace: Mapping[str, Any], colours: Mapping[str, str]) -> None:
-    vertical, _, side = trace.get("textposition", "top center").partition(" ")
-    va, dy = _PLACES[vertical]
-    ha, dx = _SIDES[side or "center"]
-    for x, y, text in zip(xs, ys, trace["text"], strict=True):
+    places = _each(trace.get("textposition", "top center"), len(trace["text"]))
+    for x, y, text, place in zip(xs, ys, trace["text"], places, strict=True):
         if np.isfinite(x) and np.isfinite(y):
+            vertical, _, side = place.partition(" ")
+            (va, dy), (ha, dx) = _PLACES[vertical], _SIDES[side or "center"]
             look = {"ha": ha, "va": va, "size": 8.5, "color": colours["ink"], "annotation_clip": False}
             axes.annotate(_shown(text), (x, y), (dx, dy), textcoords="offset points", **look)
 

@@ -54,6 +54,12 @@ def test_undecided_spots_are_ringed_and_beaten_ones_dimmed():
     assert "Not decided: on the frontier in" in kd.hovertext[0]
 
 
+def test_labels_name_the_pipeline_where_a_colour_does_not_and_stay_inside_on_the_right():
+    (one,) = [t for t in outlook_chart(seen(), TOLD, colours={}).data if t.text]
+    assert {"SFT 1B", "KD 1B", "Synthetic SFT 1B"} <= set(one.text)
+    assert not [at for x, at in zip(one.x, one.textposition, strict=True) if x > 40 and "right" in at]
+
+
 def test_bars_are_the_intervals_of_the_draws_and_absent_without_any():
     sft = trace(EVERY_FIGURE["outlook"], "SFT")
     assert sft.error_y.visible
