@@ -1,4 +1,7 @@
-"""Stage: what was measured. Written once; PostgreSQL itself refuses a change. Reviews stand beside it."""
+"""Stage: what was measured. Written once; PostgreSQL itself refuses a change. Reviews stand beside it.
+
+Only an artifact that it is evidence of may be told later, once.
+"""
 
 from typing import Any
 

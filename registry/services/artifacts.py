@@ -17,9 +17,10 @@ from registry.accounting.reuse import CUT, USE, WAIT, ArtifactRequest, covers
 from registry.accounting.spec import RunSpec
 from registry.models import Artifact, ArtifactLease, ArtifactUse, Job, Membership, Origin, Project, Run, Stage, User
 from registry.services import accounts, audit, garbage, licences, quotas, reuse, rowsets, summaries, versions
+from registry.services import evidence as claims
 from registry.services.errors import Conflict, Invalid
 
-MOST_EVIDENCE, LONGEST_NOTE = 1000, 2000
+LONGEST_NOTE = 2000
 SHARED_KINDS = (Artifact.Kind.PREPARED_DATASET, Artifact.Kind.LOGIT_CACHE, Artifact.Kind.SYNTHETIC_DATASET)
 
 
@@ -83,11 +84,16 @@ def register(
     `elsewhere`: artifacts of other projects that `actor` may use are looked at too, as a lookup and a lease do.
 
     `licensing`: teacher_licence, dataset_licence, licence_name, licence_link, may_train. `evidence` names the stage
-    records behind the energy, which is then their sum; without any, `evidence_note` says where the figure comes from.
+    records behind the energy, which is then their sum and charged through the artifact alone; without any,
+    `evidence_note` says where the figure comes from. The runs that made it are booked as its first uses.
     """
     accounts.require_role(actor, project, Membership.Role.SUBMITTER)
     columns = licences.stated(licence, licensing or {})
-    energy_j, records = _evidenced(project, production_energy_j, evidence, evidence_note)
+    if len(evidence_note) > LONGEST_NOTE:
+        raise Invalid({"evidence_note": f"keep it below {LONGEST_NOTE} characters"})
+    records = claims.claimable(project=project, kind=request.kind, record_ids=evidence)
+    energy_j = claims.agreed_energy_j(records, production_energy_j) if records else production_energy_j
+    simulated = _agreed_simulated(records, simulated)
     try:
         reuse.lock(request)
     except CanonicalError as error:
@@ -103,7 +109,7 @@ def register(
         origin=origin,
         **_identity(request) | ({"dataset": dataset} if dataset else {}),
         **columns,
-        evidence=records,
+        evidence=[record.record_id for record in records],
         evidence_note=evidence_note.strip(),
         meta=dict(meta or {}),
         bytes=bytes,
@@ -112,10 +118,11 @@ def register(
         production_missing=[] if energy_j is not None else ["not stated"],
         made_by_run=made_by_run,
         created_by=actor,
-        simulated=simulated or Stage.objects.filter(record_id__in=records, simulated=True).exists(),
+        simulated=simulated,
         ready_at=timezone.now(),
     )
     versions.give(artifact)
+    claims.claim(artifact=artifact, stages=records)
     _end_leases(artifact, request)
     audit.record(actor=actor, project=project, action="artifact registered", subject=artifact)
     return artifact
@@ -320,31 +327,12 @@ def _licences(run: Run, kind: str) -> dict[str, Any]:
     return licences.of_run(RunSpec.from_dict(run.spec), of_teacher=kind != Artifact.Kind.PREPARED_DATASET)
 
 
-def _evidenced(
-    project: Project, energy_j: float | None, evidence: Sequence[str], note: str
-) -> tuple[float | None, list[str]]:
-    """The production energy that can be shown, and the records behind it. Raises `Invalid`.
-
-    Records win over a stated figure: it must be their sum, or be left out.
-    """
-    wanted = list(dict.fromkeys(evidence))
-    if len(wanted) > MOST_EVIDENCE or not all(isinstance(one, str) and len(one) <= 200 for one in wanted):
-        raise Invalid({"evidence": f"name at most {MOST_EVIDENCE} records by their record_id"})
-    if len(note) > LONGEST_NOTE:
-        raise Invalid({"evidence_note": f"keep it below {LONGEST_NOTE} characters"})
-    if not wanted:
-        return energy_j, []
-    found = Stage.objects.filter(project=project, record_id__in=wanted, parent_id="")
-    energies = {key: joules for key, joules in found.values_list("record_id", "energy_j") if joules is not None}
-    absent = [one for one in wanted if one not in energies]
-    if absent:
-        lacking = ", ".join(absent[:5])
-        raise Invalid({"evidence": f"{lacking}: no record of this project with a whole energy; upload it first"})
-    total_j = math.fsum(energies[one] for one in wanted)
-    if energy_j is not None and not math.isclose(energy_j, total_j, rel_tol=1e-6):
-        stated = f"{energy_j:g} J is stated and its records add up to {total_j:g} J"
-        raise Invalid({"production_energy_j": f"{stated}; leave it out, or name the records it comes from"})
-    return total_j, wanted
+def _agreed_simulated(records: Sequence[Stage], stated: bool) -> bool:
+    """Whether its energy was simulated: its records know, where there are any. Raises `Invalid` where they deny it."""
+    found = any(record.simulated for record in records)
+    if records and stated and not found:
+        raise Invalid({"simulated": "true is stated, and none of its records was simulated; leave one of them out"})
+    return found or stated
 
 
 def _identity(request: ArtifactRequest) -> dict[str, Any]:

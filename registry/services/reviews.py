@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from registry.accounting.plausibility import Doubt, doubts
-from registry.models import Membership, Stage, StageReview, User
+from registry.models import Artifact, Membership, Stage, StageReview, User
 from registry.services import accounts, audit, bulk, summaries
 from registry.services.errors import Conflict, Invalid
 from stagemeter.records import StageRecord
@@ -94,7 +94,7 @@ def check(records: Sequence[tuple[str, StageRecord]]) -> bool:
     for key, other in _overlaps(records):
         found.setdefault(key, []).append(other)
     if found:
-        doubt(list(Stage.objects.filter(pk__in=found).select_related("project", "artifact")), _by_key(found))
+        doubt(list(Stage.objects.filter(pk__in=found).select_related("project")), _by_key(found))
     return bool(found)
 
 
@@ -126,6 +126,8 @@ def _uses(key: str, record: StageRecord) -> Iterable[dict[str, str]]:
 
 
 def _rebuild(stages: Sequence[Stage]) -> None:
-    for artifact in {stage.artifact_id: stage.artifact for stage in stages if stage.artifact}.values():
+    # Read anew: somebody may have claimed one as evidence since it was read.
+    claimed = Stage.objects.filter(pk__in=[stage.pk for stage in stages]).order_by().values("artifact")
+    for artifact in Artifact.objects.filter(pk__in=claimed).order_by("pk"):
         summaries.refresh_production(artifact)
     summaries.changed(*{stage.run_id for stage in stages if stage.run_id})

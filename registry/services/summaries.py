@@ -128,7 +128,8 @@ def refresh_all(keys: Collection[UUID]) -> dict[UUID, RunSummary]:
 def _mark_made_by(run: UUID) -> None:
     """An artifact that a run brought with simulated records states its energy by the same meter."""
     if Stage.objects.filter(run=run, artifact=None, simulated=True).exists():
-        for artifact in Artifact.objects.filter(made_by_run=run, simulated=False).exclude(origin=Origin.WORKER):
+        stated = Artifact.objects.filter(made_by_run=run, simulated=False, evidence=[])
+        for artifact in stated.exclude(origin=Origin.WORKER):
             _mark(artifact, simulated=True)
 
 
@@ -152,10 +153,27 @@ def refresh_production(artifact: Artifact) -> None:
 
 
 def production(artifact: Artifact) -> tuple[float | None, list[str], bool]:
-    """The sum over the root records of everything that worked at making it, what it lacks, whether any is simulated."""
-    standing = [stage for stage in _judged(_roots(stages_behind(artifact))) if not stage["withdrawn"]]
-    energy_j = None if any(stage["doubt"] for stage in standing) else _total(standing)
-    return energy_j, _holes(standing), any(stage["simulated"] for stage in standing)
+    """The sum over the root records of everything that worked at making it, what it lacks, whether any is simulated.
+
+    Of a worker's attempts those that were not withdrawn; records that were named as evidence stand for it together.
+    """
+    records = _judged(_roots(stages_behind(artifact)))
+    standing = [stage for stage in records if not stage["withdrawn"]]
+    lost = _lost_evidence(artifact, records, standing)
+    energy_j = None if lost or any(stage["doubt"] for stage in standing) else _total(standing)
+    return energy_j, lost + _holes(standing), any(stage["simulated"] for stage in standing)
+
+
+def _lost_evidence(artifact: Artifact, records: list[dict[str, Any]], standing: list[dict[str, Any]]) -> list[str]:
+    """What the energy rested on and rests on no more."""
+    if not artifact.evidence:
+        return ["every record of its making was withdrawn"] if records and not standing else []
+    known, valid = ({stage["record_id"] for stage in stages} for stages in (records, standing))
+    return [
+        f"{one}: {'withdrawn' if one in known else 'no record of its making'}"
+        for one in artifact.evidence
+        if one not in valid
+    ]
 
 
 def _mark(artifact: Artifact, *, simulated: bool) -> None:
@@ -197,7 +215,7 @@ def _sums(run: Run, records: list[dict[str, Any]], uses: list[dict[str, Any]]) -
     own = [record for record in records if record["artifact_id"] is None]
     counted = [record for record in own if not record["withdrawn"] and record["role"] != "prerun"]
     stages = [record for record in counted if not record["parent_id"]]
-    missing = _missing_stages(run, stages, uses)
+    missing = _missing_stages(run, stages + _charged_elsewhere(records, uses), uses)
     for role, hole in _orphans(counted, records):
         missing.setdefault(role, []).append(hole)
     values: dict[str, Any] = {}
@@ -252,11 +270,14 @@ def _judged(stages: QuerySet[Stage]) -> list[dict[str, Any]]:
     return rows
 
 
+_OF_USES = ("run_id", "artifact_id", "artifact__kind", "artifact__status")
+
+
 def _uses_of(runs: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
     """Kind and status of the artifacts that the runs used, and whether each charges them simulated energy."""
     uses = ArtifactUse.objects.filter(run__in=runs).order_by()
     charged = {"simulated": Q(artifact__simulated=True) & ~Q(artifact__kind=Artifact.Kind.STUDENT)}
-    return _grouped(uses.annotate(**charged).values("run_id", "artifact__kind", "artifact__status", *charged), "run_id")
+    return _grouped(uses.annotate(**charged).values(*_OF_USES, *charged), "run_id")
 
 
 def _scores_of(runs: Collection[UUID]) -> dict[UUID, list[EvaluationScore]]:
@@ -319,12 +340,20 @@ def _holes(stages: list[dict[str, Any]]) -> list[str]:
     return unmeasured + [f"{stage['kind']}: doubtful ({stage['doubt']})" for stage in stages if stage["doubt"]]
 
 
+# Withdrawn or found corrupt since, an artifact was made and used all the same, and stays in the books.
+_UNMADE = (Artifact.Status.MAKING, Artifact.Status.FAILED)
+
+
+def _charged_elsewhere(records: list[dict[str, Any]], uses: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records of the run that an artifact it used has claimed: recorded, and charged through that."""
+    made = {use["artifact_id"] for use in uses if use["artifact__status"] not in _UNMADE}
+    return [stage for stage in records if stage["artifact_id"] in made and not stage["withdrawn"]]
+
+
 def _missing_stages(run: Run, stages: list[dict[str, Any]], uses: list[dict[str, Any]]) -> dict[str, list[str]]:
     """By role, the stages of the pipeline that have neither a completed record nor an artifact to stand for them."""
     recorded = {stage["kind"] for stage in stages if stage["status"] == "completed"}
-    # Withdrawn or found corrupt since, it was made and used all the same, and stays in the books.
-    unmade = (Artifact.Status.MAKING, Artifact.Status.FAILED)
-    used = {use["artifact__kind"] for use in uses if use["artifact__status"] not in unmade}
+    used = {use["artifact__kind"] for use in uses if use["artifact__status"] not in _UNMADE}
     missing: dict[str, list[str]] = {}
     for kind in STAGES_OF_PIPELINE.get(run.pipeline, ("student_training",)):
         if kind not in recorded and OUTPUT_OF_STAGE[kind] not in used - {Artifact.Kind.STUDENT}:

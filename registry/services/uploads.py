@@ -290,13 +290,13 @@ def _book(document: _Document, desk: _Desk) -> UploadResult:
     actor, origin = desk.actor, desk.origin
     study = desk.destination(document).study
     run, created = _run(study, document, desk)
-    for place, item in enumerate(document.artifacts):
-        with _at(f"artifacts.{place}"):
-            _artifact(item, run, actor)
     entries = [Entry(record=record, project=study.project, run=run) for record in document.records]
     stages = _booked("stages", ledger.record_stages(entries, origin=origin, actor=actor))
     found = scores.record_scores([(run, score) for score in document.scores], origin=origin, actor=actor)
     booked = _booked("scores", [outcome for _, outcome in found])
+    for place, item in enumerate(document.artifacts):  # after the stages, which are their evidence
+        with _at(f"artifacts.{place}"):
+            _artifact(item, run, actor)
     if not created:
         _update(run)
     if run.pipeline == TEACHER_REFERENCE:

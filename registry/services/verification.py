@@ -54,7 +54,9 @@ def _total(stage: Stage) -> float | None:
 
 
 def _production(artifact: Artifact) -> Iterator[Difference]:
-    if artifact.status == Artifact.Status.MAKING or not summaries.stages_behind(artifact).exists():
+    if artifact.status == Artifact.Status.MAKING or not (
+        artifact.evidence or summaries.stages_behind(artifact).exists()
+    ):
         return  # not there yet, or declared by whoever registered it: there is nothing to compare with
     names = ("production_energy_j", "production_missing", "simulated")
     stored = {name: getattr(artifact, name) for name in names}

@@ -85,7 +85,14 @@ def test_a_part_without_its_whole_that_is_withdrawn_leaves_no_hole(study, owner)
     assert missing(run) == []
 
 
-@pytest.mark.parametrize("statement", ["UPDATE registry_stage SET cpu_energy_j = 0", "DELETE FROM registry_stage"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE registry_stage SET cpu_energy_j = 0",
+        "UPDATE registry_stage SET cpu_energy_j = 0, artifact_id = gen_random_uuid()",
+        "DELETE FROM registry_stage",
+    ],
+)
 def test_the_database_itself_refuses_to_change_a_record(project, statement):
     ledger.record_stage(record=make_record(), project=project, origin="upload")
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
