@@ -88,7 +88,7 @@ def _start(mlflow: Path) -> "tuple[subprocess.Popen[bytes], str]":
     server = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    for _ in range(600):  # its first start makes its tables, step by step
+    for _ in range(240):  # its first start makes its tables, step by step
         try:
             created = Client(MLFLOW_PORT, {}).send(f"{API}/experiments/create", b'{"name": "bench"}')
             return server, json.loads(created)["experiment_id"]
