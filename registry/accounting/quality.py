@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class QualityError(ValueError):
@@ -16,6 +17,24 @@ class Quality:
     q: float | None
     retention: Mapping[str, float]
     missing: tuple[str, ...] = ()
+
+
+class Mark(NamedTuple):
+    """A score, and how it was taken."""
+
+    benchmark: str
+    metric: str
+    shots: int
+    judge: str
+    value: float
+
+    def taken_as(self, other: "Mark") -> bool:
+        """Whether the two may be compared: another metric, number of shots or judge is another score.
+
+        A metric nobody stated may be any.
+        """
+        same_metric = self.metric == other.metric or not self.metric or not other.metric
+        return same_metric and (self.shots, self.judge) == (other.shots, other.judge)
 
 
 def quality(student: Mapping[str, float | None], teacher: Mapping[str, float | None], suite: Sequence[str]) -> Quality:

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 
+from registry.accounting.quality import Mark
 from registry.models.base import Origin, Owned
 from registry.models.runs import Run
 
@@ -34,12 +35,12 @@ class EvaluationScore(Owned):
         return f"{self.benchmark} {self.value}"
 
     def taken_as(self, other: "EvaluationScore") -> bool:
-        """Whether the two may be compared: another metric, number of shots or judge is another score.
+        """Whether the two may be compared; see `Mark`."""
+        return self.mark().taken_as(other.mark())
 
-        A metric nobody stated may be any.
-        """
-        same_metric = self.metric == other.metric or not self.metric or not other.metric
-        return same_metric and (self.shots, self.judge) == (other.shots, other.judge)
+    def mark(self) -> Mark:
+        """What Q is formed from."""
+        return Mark(self.benchmark, self.metric, self.shots, self.judge, self.value)
 
 
 class ScoreFile(models.Model):

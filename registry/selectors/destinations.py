@@ -9,12 +9,11 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 
+from registry.accounting.quality import Mark
 from registry.accounting.stages import TEACHER_REFERENCE
-from registry.models import EvaluationScore, Project, Run, Study, User
+from registry.models import Project, Run, Study, User
 from registry.selectors import prepared
 from registry.selectors.callers import attributes, listed
-
-_SCORE = ("benchmark", "metric", "shots", "judge", "value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class Destination:
     role: str | None
     heard: bool
     reference: uuid.UUID | None
-    teacher: list[EvaluationScore]
+    teacher: list[Mark]
 
 
 def _of_study(study: str) -> str:
@@ -47,7 +46,7 @@ DESTINATION = f"""
     SELECT {listed("s", Study)}, {listed("p", Project)}, m.role,
         EXISTS (SELECT FROM registry_webhook AS w WHERE w.project_id = p.id AND w.enabled),
         ref.id,
-        (SELECT json_agg(json_build_array(e.benchmark, e.metric, e.shots, e.judge, e.value) ORDER BY e.id)
+        (SELECT json_agg(json_build_array({", ".join(f"e.{name}" for name in Mark._fields)}) ORDER BY e.id)
          FROM registry_evaluationscore AS e WHERE e.run_id = ref.id)
     FROM registry_study AS s JOIN registry_project AS p ON p.id = s.project_id
     LEFT JOIN registry_membership AS m ON m.project_id = p.id AND m.user_id = %(user)s
@@ -73,7 +72,7 @@ def find(slug: str, *, user: User | None, within: uuid.UUID | None, teacher: str
         *rest, role, heard, reference, scores = row
         study = Study.from_db(DEFAULT_DB_ALIAS, names, _read(Study, rest[: len(names)]))
         study.project = Project.from_db(DEFAULT_DB_ALIAS, attributes(Project), rest[len(names) :])
-        taken = [EvaluationScore(**dict(zip(_SCORE, score, strict=True))) for score in scores or []]
+        taken = [Mark(*score) for score in scores or []]
         return Destination(study=study, role=role, heard=heard, reference=reference, teacher=taken)
     return None
 

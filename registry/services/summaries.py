@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from registry.accounting.quality import QualityError, quality
+from registry.accounting.quality import Mark, QualityError, quality
 from registry.accounting.rates import elapsed_s
 from registry.accounting.stages import OUTPUT_OF_STAGE, STAGES_OF_PIPELINE, role_of
 from registry.models import Artifact, ArtifactUse, EvaluationScore, Origin, Run, RunSummary, Stage, StageReview
@@ -65,19 +65,17 @@ def changed(*runs: UUID | str) -> None:
 
 
 def first(
-    run: Run, records: Sequence[dict[str, Any]], scores: Sequence[dict[str, Any]], teacher: list[EvaluationScore] | None
+    run: Run, records: Sequence[dict[str, Any]], scores: Sequence[dict[str, Any]], teacher: list[Mark] | None
 ) -> RunSummary:
     """The summary, unsaved, of a run just made that nobody else has seen, of all that is booked for it.
 
     Records and scores are columns as JSON types, `teacher` the scores of its reference. It uses and made no artifact.
     """
     judged = [record | {"withdrawn": False, "doubt": ""} for record in records]  # a doubt rebuilds it
-    columns = _sums(run, judged, []) | _quality(run, list(map(_score, scores)), teacher)
+    columns = _sums(run, judged, []) | _quality(
+        run, [Mark(*(row[name] for name in Mark._fields)) for row in scores], teacher
+    )
     return RunSummary(run_id=run.pk, updated_at=timezone.now(), **columns)
-
-
-def _score(row: dict[str, Any]) -> EvaluationScore:
-    return EvaluationScore(**{name: row[name] for name in ("benchmark", "metric", "shots", "judge", "value")})
 
 
 def refresh_quality(*runs: UUID) -> None:
@@ -280,14 +278,14 @@ def _uses_of(runs: Collection[UUID]) -> dict[UUID, list[dict[str, Any]]]:
     return _grouped(uses.annotate(**charged).values(*_OF_USES, *charged), "run_id")
 
 
-def _scores_of(runs: Collection[UUID]) -> dict[UUID, list[EvaluationScore]]:
+def _scores_of(runs: Collection[UUID]) -> dict[UUID, list[Mark]]:
     """The runs' scores, oldest first."""
-    found: dict[UUID, list[EvaluationScore]] = {}
+    found: dict[UUID, list[Mark]] = {}
     if not runs:
         return found
     rows = EvaluationScore.objects.filter(run__in=runs).order_by("id")
-    for score in rows.only("run_id", "benchmark", "metric", "shots", "judge", "value"):
-        found.setdefault(score.run_id, []).append(score)
+    for run, *values in rows.values_list("run_id", *Mark._fields):
+        found.setdefault(run, []).append(Mark(*values))
     return found
 
 
@@ -361,7 +359,7 @@ def _missing_stages(run: Run, stages: list[dict[str, Any]], uses: list[dict[str,
     return missing
 
 
-def _quality(run: Run, ours: list[EvaluationScore], teachers: list[EvaluationScore] | None) -> dict[str, Any]:
+def _quality(run: Run, ours: list[Mark], teachers: list[Mark] | None) -> dict[str, Any]:
     """Q and what it lacks. A run without a teacher's reference has none (`teachers` is `None`), and says so."""
     if teachers is None:
         return {"quality": None, "missing_scores": [f"{benchmark} (teacher)" for benchmark in run.study.suite]}
