@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
+from django.db.models import Case, QuerySet, Value, When
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -64,8 +65,7 @@ class Match:
 @login_required
 def lookup(request: HttpRequest) -> HttpResponse:
     """The form in words (`?kind=` and settings ask, `?preset=` fills it in), the one for JSON, and what was found."""
-    studies = Study.objects.visible_to(request.user).order_by("name")
-    form = LookupForm(request.POST or None, request.FILES or None, studies=studies)
+    form = LookupForm(request.POST or None, request.FILES or None, studies=_studies(request))
     need = _need(request)
     preset = request.GET.get("preset", "")
     context: dict[str, Any] = {
@@ -99,8 +99,15 @@ def request_json(request: HttpRequest) -> HttpResponse:
 
 def _need(request: HttpRequest) -> NeedForm:
     given = {name: str(value) for name, value in request.GET.items()}
-    studies = Study.objects.visible_to(request.user).order_by("name")
-    return NeedForm(given if "kind" in given else None, start=opening(given.get("preset", "")), studies=studies)
+    start = opening(given.get("preset", ""))
+    return NeedForm(given if "kind" in given else None, start=start, studies=_studies(request))
+
+
+def _studies(request: HttpRequest) -> QuerySet[Study]:
+    """Those the person sees; first, and so chosen until another is, those of projects that they may submit to."""
+    mine = Case(When(project__in=home.writable_projects(request.user), then=Value(0)), default=Value(1))
+    studies: QuerySet[Study] = Study.objects.visible_to(request.user)
+    return studies.annotate(elsewhere=mine).order_by("elsewhere", "name")
 
 
 def _asked(need: NeedForm, request: HttpRequest) -> Answer | None:

@@ -178,6 +178,18 @@ def test_one_who_may_not_submit_is_led_to_no_form_for_a_run(client, member, stud
     assert ask(client, study).context["found"][0].run_address == ""
 
 
+def test_the_form_opens_on_behalf_of_a_study_one_may_submit_to(client, stranger, study):
+    study.project.public = True
+    study.project.save()
+    mine = studies.ensure_project(slug="mine", name="Mine", public=False)
+    Membership.objects.create(project=mine, user=stranger, role=Membership.Role.SUBMITTER)
+    studies.create_study(actor=None, project=mine, slug="zz-mine", name="ZZ mine", suite=["x"])
+    client.force_login(stranger)
+    page = client.get(reverse("lookup"))
+    assert page.context["need"]["study"].value() == "zz-mine"
+    assert [one.slug for one in page.context["form"].fields["study"].queryset] == ["zz-mine", study.slug]
+
+
 def test_one_without_its_files_is_said_to_be_unreadable_here_on_both_pages(client, member, study):
     artifact = add(study)
     client.force_login(member)
