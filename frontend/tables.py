@@ -380,7 +380,7 @@ def uses(view: Context) -> list[Row]:
 def per_use(view: Context) -> list[Row]:
     """Energy per use as uses grow."""
     return [
-        {"finished_runs": point.uses, "run": str(point.run.pk), "energy_kwh": _kwh(point.energy_j)}
+        {"finished_runs": point.uses, "run": point.run and str(point.run.pk), "energy_kwh": _kwh(point.energy_j)}
         for point in view["detail"].per_use
     ]
 

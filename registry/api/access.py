@@ -29,6 +29,15 @@ def visible(request: Request, model: Any) -> Any:
     return rows.filter(pk=bound) if model is Project else rows.filter(project=bound)
 
 
+def sees(request: Request | None, project: uuid.UUID, *, public: bool) -> bool:
+    """Whether the request may see what is in that project; nobody in particular sees public ones."""
+    bound = bound_project(request) if request is not None else None
+    if bound is not None or request is None:
+        return bound == project if bound is not None else public
+    user = request.user
+    return public or (user.is_authenticated and (user.is_superuser or project in user.member_project_ids()))
+
+
 def get(request: Request, model: Any, **lookup: Any) -> Any:
     """The one visible row of that key. Raises `Http404`, whether it is not there or not to be seen."""
     row = visible(request, model).filter(**lookup).first()

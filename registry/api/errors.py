@@ -164,4 +164,4 @@ def _artifact(key: Any, request: Request) -> dict[str, Any]:
     from registry.api.serializers.artifacts import ArtifactSerializer
 
     row = access.visible(request, Artifact).filter(pk=uuid.UUID(str(key))).first()
-    return {"id": str(key)} if row is None else dict(ArtifactSerializer(row).data)
+    return {"id": str(key)} if row is None else dict(ArtifactSerializer(row, context={"request": request}).data)

@@ -27,14 +27,14 @@ def answer(request: Request) -> dict[str, Any]:
     user = None if access.bound_project(request) else access.actor(request)
     if "spec" not in values:
         project = access.context(request, values)
-        return _written(lookups.answer(request_from(values), project, user))
+        return _written(lookups.answer(request_from(values), project, user), request)
     spec_values = dict(values["spec"])
     values.setdefault("study", spec_values.pop("study", None))
     project = access.context(request, values)
     spec = RunSpec.from_dict(spec_values)
     beyond = {name: values[name] for name in _BEYOND if name in values}
     kind = _kind(values.get("kind"), spec, beyond)
-    return _written(lookups.of_spec(kind, spec, project, user, **beyond))
+    return _written(lookups.of_spec(kind, spec, project, user, **beyond), request)
 
 
 def _kind(given: str | None, spec: RunSpec, beyond: dict[str, Any]) -> str:
@@ -46,9 +46,9 @@ def _kind(given: str | None, spec: RunSpec, beyond: dict[str, Any]) -> str:
     return kind
 
 
-def _written(found: Answer) -> dict[str, Any]:
+def _written(found: Answer, request: Request) -> dict[str, Any]:
     groups = {"exact": found.exact, "covering": found.covering, "in_progress": found.making}
-    shown = {key: represented(row) for key, row in found.artifacts.items()}
+    shown = {key: represented(row, request) for key, row in found.artifacts.items()}
     offer = None if found.offer is None else asdict(found.offer)
     return {
         **{name: [shown[one.artifact_id] for one in group] for name, group in groups.items()},

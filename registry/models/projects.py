@@ -43,6 +43,11 @@ class Project(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def seen_by(self, user: User | AnonymousUser) -> bool:
+        """Whether it is among those `visible_to` the user."""
+        member = user.is_authenticated and (user.is_superuser or self.pk in user.member_project_ids())
+        return self.public or member
+
 
 class Membership(models.Model):
     """What one person may do in one project."""

@@ -1,7 +1,7 @@
 """Artifacts for lists and for an artifact's own page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -22,10 +22,17 @@ class ArtifactDetail:
 
     `status_reason` says why it is corrupt, failed or withdrawn, `superseded_reason` why another is better. That other,
     and the one that was made again, are `None` where `user` may not see them. `history` is its part of the audit log.
+
+    How often it was used and what that spared is said to whoever sees it, over all finished uses. Runs, their records,
+    people and the log are named only to who may see their project: `inside` says so of the artifact's own; the other
+    runs are counted in `hidden_uses`.
     """
 
     artifact: Artifact
+    inside: bool
+    made_by_run: Run | None
     uses: tuple[ArtifactUse, ...]
+    hidden_uses: int
     finished_uses: int
     energy_per_use_j: float | None
     spared_j: float | None
@@ -62,24 +69,32 @@ class ArtifactDetail:
 def detail(key: UUID, user: Reader) -> ArtifactDetail | None:
     """The artifact's page, or `None` where it is not there or not for `user` to see."""
     artifacts: QuerySet[Artifact] = Artifact.objects.visible_to(user)
-    artifact = artifacts.select_related("project", "made_by_run", "created_by", "rows").filter(pk=key).first()
+    artifact = artifacts.select_related("project", "made_by_run__project", "created_by", "rows").filter(pk=key).first()
     if artifact is None:
         return None
-    uses = _uses(artifact, user)
-    finished = [use for use in uses if use.run.status == Run.Status.FINISHED]
+    inside = artifact.project.seen_by(user)
+    every = _uses(artifact)
+    uses = [use for use in every if use.run.project.seen_by(user)]
+    finished = [use for use in every if use.run.status == Run.Status.FINISHED]
     energy_j = artifact.production_energy_j
     records = _records(artifact)
     history = _history(artifact)
     others = artifacts.in_bulk([key for key in (artifact.superseded_by_id, artifact.made_again_of_id) if key])
+    maker, seen = artifact.made_by_run, {use.run_id for use in uses}
     return ArtifactDetail(
         artifact=artifact,
+        inside=inside,
+        made_by_run=maker if maker is not None and maker.project.seen_by(user) else None,
         uses=tuple(uses),
+        hidden_uses=len(every) - len(uses),
         finished_uses=len(finished),
         energy_per_use_j=None if energy_j is None or not finished else energy_j / len(finished),
         spared_j=spared(energy_j, finished),
-        records=records,
-        attempts=books.attempts(records),
-        per_use=books.per_use(artifact, uses),
+        records=tuple(record for record in records if record.project.seen_by(user)),
+        attempts=tuple(one if _names(one.run, user) else replace(one, run=None) for one in books.attempts(records)),
+        per_use=tuple(
+            one if one.run and one.run.pk in seen else replace(one, run=None) for one in books.per_use(artifact, every)
+        ),
         break_evens=books.break_evens(uses, user),
         lineage=books.lineage(artifact, uses, user),
         versions=versions.versions_of(artifact, user),
@@ -88,7 +103,7 @@ def detail(key: UUID, user: Reader) -> ArtifactDetail | None:
         superseded_by=others.get(artifact.superseded_by_id),
         superseded_reason=_reason(history, "artifact superseded"),
         made_again_of=others.get(artifact.made_again_of_id),
-        history=history,
+        history=history if inside else (),
     )
 
 
@@ -105,11 +120,13 @@ def spared(energy_j: float | None, uses: Sequence[ArtifactUse]) -> float | None:
     return energy_j * max(0.0, sum(known) - 1.0) if len(known) == len(shares) else None
 
 
-def _uses(artifact: Artifact, user: Reader) -> list[ArtifactUse]:
-    runs = Run.objects.visible_to(user)
+def _names(run: Run | None, user: Reader) -> bool:
+    return run is not None and run.project.seen_by(user)
+
+
+def _uses(artifact: Artifact) -> list[ArtifactUse]:
     return list(
-        artifact.uses.filter(run__in=runs)
-        .select_related("run__study")
+        artifact.uses.select_related("run__study", "run__project")
         .defer("run__spec", "run__environment")
         .order_by("created_at")
     )
@@ -120,7 +137,7 @@ def _records(artifact: Artifact) -> tuple[Stage, ...]:
     made = Q(artifact=artifact)
     if artifact.kind == Artifact.Kind.STUDENT:
         made = Q(attempt__job__makes=artifact)
-    records = Stage.objects.filter(standing_records(), made).select_related("run", "attempt")
+    records = Stage.objects.filter(standing_records(), made).select_related("project", "run__project", "attempt")
     return tuple(records.defer("extra", "run__spec", "run__environment").order_by("started_at", "id"))
 
 

@@ -30,10 +30,10 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class UsePoint:
-    """After `uses` finished runs each has cost `energy_j` joules of the production."""
+    """After `uses` finished runs each has cost `energy_j` joules of the production. `run`: the last, if seen."""
 
     uses: int
-    run: Run
+    run: Run | None
     energy_j: float
 
 

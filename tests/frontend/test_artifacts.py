@@ -519,3 +519,34 @@ def test_a_page_of_an_artifact_takes_the_same_number_of_queries_for_any_number_o
     client.force_login(member)
     with django_assert_max_num_queries(40):
         client.get(reverse("artifact", args=[cache.pk]))
+
+
+def test_a_shared_artifact_counts_all_uses_and_names_runs_and_people_to_its_project_alone(
+    client, member, stranger, cache, token_for
+):
+    study = cache.made_by_run.study
+    run = cache.made_by_run
+    Artifact.objects.filter(pk=cache.pk).update(sharing="shared", created_by=member, evidence=["lab/record-1"])
+    abroad = studies.ensure_project(slug="abroad", name="Abroad", public=False)
+    Membership.objects.create(project=abroad, user=stranger, role=Membership.Role.SUBMITTER)
+    place = studies.create_study(actor=None, project=abroad, slug="abroad", name="Abroad", suite=study.suite)
+    theirs = scenes.add_run(place, "kd", student_size="theirs alone")
+    scenes.use_artifact(theirs, cache)
+    told = {user: page(client, user, cache) for user in (member, stranger)}
+    figures = {(d.finished_uses, d.energy_per_use_j, d.spared_j, len(d.per_use)) for d in _details(told)}
+    assert figures == {(3, 3000.0, 18000.0, 3)}
+    inside, outside = (told[user].content.decode() for user in (member, stranger))
+    named = ("KD 20 layers", str(run.pk), f", {member} ·", "artifact registered", study.name)
+    assert all(word in inside for word in named)
+    assert not any(word in outside for word in named)
+    assert ("theirs alone" in outside, "theirs alone" in inside) == (True, False)
+    assert ("2 runs of projects" in outside, "1 run of a project" in inside) == (True, True)
+    shown = {
+        user: client.get(f"/api/v1/artifacts/{cache.pk}/", **token_for(user)).json() for user in (member, stranger)
+    }
+    assert (shown[member]["made_by_run"], shown[member]["evidence"]) == (str(run.pk), ["lab/record-1"])
+    assert (shown[stranger]["made_by_run"], shown[stranger]["evidence"]) == (None, [])
+
+
+def _details(told):
+    return [answer.context["detail"] for answer in told.values()]

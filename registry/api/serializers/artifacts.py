@@ -8,10 +8,12 @@ from uuid import UUID
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.request import Request
 from rest_framework.reverse import reverse
 
 from registry.accounting import requests
 from registry.accounting.reuse import ArtifactRequest
+from registry.api import access
 from registry.api.fields import Flag, Number, Object, Payload, Text, Texts, Whole
 from registry.models import Artifact
 from registry.selectors.reusable import Reusable
@@ -28,12 +30,19 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
     identity = serializers.DictField(read_only=True, help_text="What must agree for it to answer a request.")
     capture = serializers.DictField(read_only=True, help_text="What a request may ask less of: k, temperatures, …")
     rows = serializers.SerializerMethodField()
-    made_by_run = serializers.UUIDField(source="made_by_run_id", read_only=True, allow_null=True)
+    made_by_run = serializers.UUIDField(
+        source="made_by_run_id",
+        read_only=True,
+        allow_null=True,
+        help_text="null too where you may not see its project.",
+    )
     production_missing = serializers.ListField(child=serializers.CharField(), read_only=True)
     handle = serializers.CharField(read_only=True, help_text="handle@version is its name; empty until it is ready.")
     made_again_of = serializers.UUIDField(source="made_again_of_id", read_only=True, allow_null=True)
     superseded_by = serializers.UUIDField(source="superseded_by_id", read_only=True, allow_null=True)
-    evidence = serializers.ListField(child=serializers.CharField(), read_only=True)
+    evidence = serializers.ListField(
+        child=serializers.CharField(), read_only=True, help_text="Empty too where you may not see its project."
+    )
 
     class Meta:
         model = Artifact
@@ -81,6 +90,14 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
         """How many rows."""
         return 0 if artifact.rows is None else artifact.rows.count
 
+    def to_representation(self, artifact: Artifact) -> dict[str, Any]:
+        """Its columns, without runs and records of a project that whoever asks may not see."""
+        shown = super().to_representation(artifact)
+        inside = access.sees(self.context.get("request"), artifact.project_id, public=artifact.project.public)
+        return shown if inside else shown | _WITHHELD
+
+
+_WITHHELD: dict[str, Any] = {"made_by_run": None, "evidence": []}
 
 _TEXTS_OF_JSON = ("identity", "capture", "production_missing", "evidence")
 _OF_PROJECT = {"project": "project_slug", "rows": "rows_count", "made_by_run": "made_by_run_id"}
@@ -88,7 +105,7 @@ _OF_OTHERS = {"made_again_of": "made_again_of_id", "superseded_by": "superseded_
 _COLUMN_OF = _OF_PROJECT | _OF_OTHERS
 
 
-def represented(row: Reusable) -> dict[str, Any]:
+def represented(row: Reusable, request: Request) -> dict[str, Any]:
     """What `ArtifactSerializer` would say of the artifact, straight from its columns: a lookup shows many."""
     shown = {name: getattr(row, _COLUMN_OF.get(name, name)) for name in ArtifactSerializer.Meta.fields}
     for name, value in shown.items():
@@ -98,7 +115,7 @@ def represented(row: Reusable) -> dict[str, Any]:
             shown[name] = str(value)
         elif isinstance(value, datetime):
             shown[name] = _MOMENT.to_representation(value)
-    return shown
+    return shown if access.sees(request, row.project_id, public=row.project_public) else shown | _WITHHELD
 
 
 def listed(rows: QuerySet[Artifact]) -> QuerySet[Artifact]:

@@ -198,7 +198,7 @@ class RunDetailSerializer(RunSerializer):
     def get_uses(self, run: Run) -> Any:
         """The artifacts it used."""
         uses = run.uses.filter(artifact__in=self.context["artifacts"]).select_related("artifact__project")
-        return RunUseSerializer(uses, many=True).data
+        return RunUseSerializer(uses, many=True, context=self.context).data
 
 
 class FloorSerializer(serializers.Serializer[Any]):

@@ -51,7 +51,7 @@ class NeedSerializer(serializers.Serializer[Any]):
 
     def get_artifact(self, need: Any) -> dict[str, Any] | None:
         """As in a list."""
-        return None if need.artifact is None else dict(ArtifactSerializer(need.artifact).data)
+        return None if need.artifact is None else dict(ArtifactSerializer(need.artifact, context=self.context).data)
 
 
 class PlannedRun(serializers.Serializer[Any]):

@@ -255,17 +255,18 @@ def _plan(plan: RunPlan, study: Study, request: Request) -> dict[str, Any]:
         miss.artifact_id for stage in plan.stages for miss in (stage.decision.near_misses if stage.decision else ())
     }
     near = {
-        str(row.pk): ArtifactSerializer(row).data for row in access.visible(request, Artifact).filter(pk__in=misses)
+        str(row.pk): ArtifactSerializer(row, context={"request": request}).data
+        for row in access.visible(request, Artifact).filter(pk__in=misses)
     }
     return {
         "study": study.slug,
         "spec": plan.spec.to_dict(),
         "needs_reference": plan.needs_reference,
-        "stages": [_stage(stage, near) for stage in plan.stages],
+        "stages": [_stage(stage, near, request) for stage in plan.stages],
     }
 
 
-def _stage(stage: StagePlan, near: dict[str, Any]) -> dict[str, Any]:
+def _stage(stage: StagePlan, near: dict[str, Any], request: Request) -> dict[str, Any]:
     decision = stage.decision
     misses = decision.near_misses if decision else ()
     return {
@@ -274,7 +275,7 @@ def _stage(stage: StagePlan, near: dict[str, Any]) -> dict[str, Any]:
         "output": stage.planned.output,
         "action": decision.action if decision else None,
         "reason": decision.reason if decision else "",
-        "artifact": ArtifactSerializer(stage.artifact).data if stage.artifact else None,
+        "artifact": ArtifactSerializer(stage.artifact, context={"request": request}).data if stage.artifact else None,
         "near": [
             {
                 "artifact": near[miss.artifact_id],
@@ -359,4 +360,6 @@ def _uploaded(result: uploads.UploadResult) -> dict[str, Any]:
 
 
 def _detail(run: Run, request: Request) -> dict[str, Any]:
-    return dict(RunDetailSerializer(run, context={"artifacts": access.visible(request, Artifact)}).data)
+    return dict(
+        RunDetailSerializer(run, context={"request": request, "artifacts": access.visible(request, Artifact)}).data
+    )

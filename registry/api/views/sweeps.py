@@ -69,7 +69,7 @@ class SweepPlanView(Endpoint):
             "study": study.slug,
             "runs": [{"varied": sweep.values(spec), "spec": spec.to_dict()} for spec in sweep.specs],
             "left_out": sweep.left_out,
-            "artifacts": NeedSerializer(plan.needs, many=True).data,
+            "artifacts": NeedSerializer(plan.needs, many=True, context={"request": request}).data,
             "needs_reference": plan.needs_reference,
             "expected_energy_j": plan.burnt_j,
             "saved_j": plan.saved_j,
