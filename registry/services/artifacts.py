@@ -129,7 +129,28 @@ def register(
 
 
 def declare(*, actor: User | None, project: Project, item: Mapping[str, Any], made_by_run: Run | None) -> Artifact:
-    """Register an artifact from JSON types, as REST and run documents bring it. Raises `Invalid` by field."""
+    """Register an artifact from JSON types, as REST and run documents bring it. Raises as `declared` and `register`."""
+    return register(
+        actor=actor,
+        project=project,
+        request=declared(item),
+        name=str(item.get("name") or Artifact.Kind(item["kind"]).label)[:200],
+        production_energy_j=item.get("production_energy_j"),
+        licence=item.get("licence", ""),
+        licensing={name: item[name] for name in licences.STATED if name in item},
+        dataset=item.get("dataset", ""),
+        evidence=item.get("evidence", ()),
+        evidence_note=item.get("evidence_note", ""),
+        meta=item.get("meta", {}),
+        bytes=item.get("bytes"),
+        content_sha256=item.get("content_sha256", ""),
+        made_by_run=made_by_run,
+        simulated=item.get("simulated", False),
+    )
+
+
+def declared(item: Mapping[str, Any]) -> ArtifactRequest:
+    """What is declared in JSON types, all of it well formed. Raises `Invalid` by field."""
     problems: dict[str, Any] = {
         name: f"unknown field; known here: {', '.join(_DECLARED)}"
         for name in item.keys() - {*_DECLARED, *_NUMBERS, "simulated", "may_train"}
@@ -155,23 +176,7 @@ def declare(*, actor: User | None, project: Project, item: Mapping[str, Any], ma
     problems |= requests.problems(request)
     if problems:
         raise Invalid(problems)
-    return register(
-        actor=actor,
-        project=project,
-        request=request,
-        name=str(item.get("name") or Artifact.Kind(item["kind"]).label)[:200],
-        production_energy_j=item.get("production_energy_j"),
-        licence=item.get("licence", ""),
-        licensing={name: item[name] for name in licences.STATED if name in item},
-        dataset=item.get("dataset", ""),
-        evidence=item.get("evidence", ()),
-        evidence_note=item.get("evidence_note", ""),
-        meta=item.get("meta", {}),
-        bytes=item.get("bytes"),
-        content_sha256=item.get("content_sha256", ""),
-        made_by_run=made_by_run,
-        simulated=item.get("simulated", False),
-    )
+    return request
 
 
 def _number_problems(item: Mapping[str, Any]) -> dict[str, str]:

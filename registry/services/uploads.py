@@ -17,8 +17,6 @@ from django.utils import timezone
 
 from registry.accounting.stages import TEACHER_REFERENCE
 from registry.models import (
-    Artifact,
-    ArtifactUse,
     AuditEvent,
     EvaluationScore,
     Membership,
@@ -31,7 +29,7 @@ from registry.models import (
 )
 from registry.selectors import destinations
 from registry.selectors.destinations import Destination
-from registry.services import accounts, artifacts, audit, bulk, ledger, outbox, reviews, scores, summaries
+from registry.services import accounts, audit, bulk, ledger, outbox, reviews, run_artifacts, scores, summaries
 from registry.services.errors import Conflict, Invalid, Missing, ServiceError
 from registry.services.ledger import Entry, Outcome, body_digest
 from registry.services.scores import Score
@@ -296,7 +294,7 @@ def _book(document: _Document, desk: _Desk) -> UploadResult:
     booked = _booked("scores", [outcome for _, outcome in found])
     for place, item in enumerate(document.artifacts):  # after the stages, which are their evidence
         with _at(f"artifacts.{place}"):
-            _artifact(item, run, actor)
+            run_artifacts.book(item, run, actor)
     if not created:
         _update(run)
     if run.pipeline == TEACHER_REFERENCE:
@@ -460,26 +458,6 @@ def _record(item: Mapping[str, Any], external_id: str) -> StageRecord:
     if "record_id" not in item:
         raise Invalid({"record_id": "a stage needs an id of its own, so that sending it again books it once"})
     return StageRecord.from_dict({**item, "run_id": external_id})
-
-
-def _artifact(item: Mapping[str, Any], run: Run, actor: User | None) -> None:
-    """Either `{"use": id}` of one registered here, or the declaration of one this run made."""
-    if "use" in item:
-        artifact = _usable(str(item["use"]), actor)
-        artifacts.use(artifact=artifact, run=run, how=ArtifactUse.How.USED)
-        return
-    made = Artifact.objects.filter(made_by_run=run, kind=item.get("kind", "")).first()
-    if made is None:
-        made = artifacts.declare(actor=actor, project=run.project, item=item, made_by_run=run)
-    artifacts.use(artifact=made, run=run, how=ArtifactUse.How.MADE)
-
-
-def _usable(key: str, actor: User | None) -> Artifact:
-    seen = Artifact.objects.all() if actor is None else Artifact.objects.visible_to(actor)
-    try:
-        return seen.get(pk=uuid.UUID(key))
-    except (Artifact.DoesNotExist, ValueError) as error:
-        raise Invalid({"use": f"{key!r} is no artifact you can see; look it up first"}) from error
 
 
 def _span(run: Run) -> tuple[datetime | None, datetime | None]:

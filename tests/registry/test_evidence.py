@@ -5,9 +5,9 @@ from django.db import IntegrityError, transaction
 
 from registry.accounting.figures import charge
 from registry.accounting.reuse import ArtifactRequest
-from registry.models import Artifact, Run, Stage
+from registry.models import Artifact, Membership, Run, Stage
 from registry.selectors.figures import figures_of
-from registry.services import artifacts, reviews, summaries, uploads, verification
+from registry.services import artifacts, reviews, studies, summaries, uploads, verification
 from registry.services.errors import Conflict, Invalid
 from tests import scenes
 from tests.registry.test_uploads import stage
@@ -145,3 +145,87 @@ def test_simulated_is_what_its_records_say(study, member):
     with pytest.raises(Invalid) as refused:
         register(study, member, "theirs/logit_caching", simulated=True)
     assert "none of its records" in refused.value.problems["simulated"]
+
+
+def test_a_run_brings_several_artifacts_of_a_kind_and_is_charged_each(study, member):
+    caches = [{"name": "one", "production_energy_j": 5.0}, {"name": "two", "evidence": ["theirs/logit_caching"]}]
+    run = upload(study, member, *caches)
+    assert set(run.made.values_list("name", "production_energy_j")) == {("one", 5.0), ("two", 60_000.0)}
+    assert charge(figures_of([run], member)[run.pk], "full").energy_j == STUDENT_J + 60_005
+    upload(study, member, *caches)
+    assert Artifact.objects.count() == 2
+    with pytest.raises(Conflict) as refused:
+        upload(study, member, {**caches[0], "production_energy_j": 6.0})
+    assert "another production_energy_j" in refused.value.message
+
+
+def test_a_part_that_was_cut_is_charged_its_share_where_it_is_made_to_measure(study, member):
+    cache = register(study, member, production_energy_j=8_000.0)
+    use = {"use": str(cache.pk), "how": "cut", "used_share": 0.25}
+    run = upload(study, member, artifacts=[use], name="cutter", stages=[])
+    figures = figures_of([run], member)[run.pk]
+    assert [part.used_share for part in figures.teacher_artifacts] == [0.25]
+    assert [charge(figures, scope).by_role["teacher"] for scope in ("full", "made_to_measure")] == [8_000, 2_000]
+    upload(study, member, artifacts=[use], name="cutter", stages=[])
+    with pytest.raises(Conflict):
+        upload(study, member, artifacts=[use | {"used_share": 0.5}], name="cutter", stages=[])
+
+
+@pytest.mark.parametrize(
+    ("use", "field"),
+    [
+        ({"how": "burnt"}, "how"),
+        ({"how": ["cut"]}, "how"),
+        ({"used_share": 0.5}, "used_share"),
+        ({"how": "cut", "used_share": 0}, "used_share"),
+        ({"how": "cut", "used_share": float("nan")}, "used_share"),
+        ({"how": "cut", "used_share": "half"}, "used_share"),
+        ({"share": 1}, "share"),
+    ],
+)
+def test_a_use_that_cannot_be_is_refused_by_field(study, member, use, field):
+    cache = register(study, member, production_energy_j=8_000.0)
+    with pytest.raises(Invalid) as refused:
+        upload(study, member, artifacts=[{"use": str(cache.pk)} | use], stages=[])
+    assert list(refused.value.problems) == [f"artifacts.0.{field}"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": "failed"}, "nothing of it to use"),
+        ({"status": "corrupt"}, "no stage from before that"),
+        ({"licence": "", "sharing": "shared"}, "nobody knows its licence"),
+        ({"licence": "MIT", "sharing": "shared", "may_train": False}, "may not train other models"),
+        ({"licence": "MIT"}, "have not published it"),
+    ],
+)
+def test_an_artifact_that_may_not_be_used_is_no_use_of_a_run(study, member, changes, said):
+    home = study.project
+    if "status" not in changes:
+        home = studies.ensure_project(slug="elsewhere", name="Elsewhere", public=False)
+        Membership.objects.create(project=home, user=member, role="submitter")
+    request = ArtifactRequest(kind="logit_cache", identity={"teacher": {"id": "t"}}, row_digests=("r",))
+    cache = artifacts.register(actor=member, project=home, request=request, name="a cache", production_energy_j=1.0)
+    Artifact.objects.filter(pk=cache.pk).update(**changes)
+    with pytest.raises(Invalid) as refused:
+        upload(study, member, artifacts=[{"use": str(cache.pk)}])
+    assert said in refused.value.problems["artifacts.0.use"]
+    assert not Run.objects.exists()
+
+
+def test_a_run_from_before_the_withdrawal_may_have_used_it(study, member, owner):
+    cache = register(study, member, production_energy_j=8_000.0)
+    artifacts.withdraw(artifact=cache, actor=owner, reason="its rows were wrong")
+    run = upload(study, member, artifacts=[{"use": str(cache.pk)}])
+    assert list(run.uses.values_list("artifact", "how")) == [(cache.pk, "used")]
+    with pytest.raises(Invalid) as refused:
+        upload(study, member, artifacts=[{"use": str(cache.pk)}], name="later", stages=[])
+    assert "no stage from before that" in refused.value.problems["artifacts.0.use"]
+
+
+def test_a_run_is_charged_one_prepared_dataset(study, member):
+    sets = [{"kind": "prepared_dataset", "identity": {"dataset": {"id": name}}} for name in ("a", "b")]
+    with pytest.raises(Invalid) as refused:
+        upload(study, member, *sets)
+    assert "one prepared dataset" in refused.value.problems["artifacts.1.kind"]

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
-from registry.api.fields import Object, Payload, Text, Whole
+from registry.api.fields import Number, Object, Payload, Text, Whole
 from registry.api.serializers.artifacts import ArtifactRegistration
 from registry.api.serializers.scores import ScoreItem
 from registry.api.serializers.stages import StageRecordSerializer
@@ -32,9 +32,11 @@ class UploadedRun(Payload):
 
 
 class UsedArtifact(Payload):
-    """An artifact registered here that the run used."""
+    """An artifact registered here that the run used, whole or a part that was cut out of it."""
 
     use = Text(max_length=36, help_text="Its id.")
+    how = serializers.ChoiceField(["used", "cut"], required=False)
+    used_share = Number(required=False, min_value=0, max_value=1, help_text="Of its tokens, where it was cut.")
 
 
 class MadeArtifact(ArtifactRegistration):
