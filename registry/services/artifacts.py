@@ -233,6 +233,7 @@ def store(
     quotas.require_room(artifact.project, files)
     storage.put(folder, files)
     with transaction.atomic():
+        quotas.hold_room(artifact.project, files)  # what others have stored meanwhile counts
         # Under this lock nothing unreferenced is cleared away, and from here on the files are referenced.
         key = garbage.hold(storage.key_of(files))
         if not storage.is_complete(key, files):
@@ -265,7 +266,7 @@ def withdraw(*, artifact: Artifact, actor: User, reason: str) -> None:
     A run that was to use it and has not begun to read it decides anew. Raises `Invalid`, `NotAllowed`, `Conflict`.
     """
     accounts.require_role(actor, artifact.project, Membership.Role.MAINTAINER)
-    if not reason.strip():
+    if not audit.legible(reason):
         raise Invalid({"reason": "say why it is withdrawn; whoever looks for it will read that"})
     if artifact.status == Artifact.Status.MAKING:
         raise Conflict(f"{artifact.name} is still being made; cancel the run that makes it.")

@@ -1,5 +1,6 @@
 """One row for every write: who, what, on which object. What webhooks tell of, they are told from here."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,12 @@ from django.db.models import Model
 
 from registry.models import AuditEvent, Project, User
 from registry.services import bulk, outbox
+
+
+def legible(reason: str) -> int:
+    """How many characters of a reason can be read: spaces count once between words, what has no width never."""
+    shown = (" " if one.isspace() else one for one in reason if one.isspace() or unicodedata.category(one)[0] != "C")
+    return len(" ".join("".join(shown).split()))
 
 
 def record(*, actor: User | None, project: Project, action: str, subject: Any, **detail: Any) -> AuditEvent:

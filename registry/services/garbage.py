@@ -10,9 +10,11 @@ from datetime import datetime
 
 from django.apps import apps
 from django.db import connection, transaction
+from django.db.models import CharField, Max, OuterRef, Subquery
+from django.db.models.functions import Cast, Coalesce
 
 from registry import storage
-from registry.models import Artifact
+from registry.models import Artifact, AuditEvent
 from registry.services import audit
 
 _LOCK_SPACE = 0x5A70  # apart from the locks on families and on versions
@@ -54,8 +56,18 @@ def collect(*, before: datetime, dry_run: bool) -> Iterator[Garbage]:
 
 
 def give_up_withdrawn(*, before: datetime, dry_run: bool) -> Iterator[Artifact]:
-    """Let go of the files of artifacts that are out of reuse since before `before`. Their rows stay in the books."""
-    rows = Artifact.objects.filter(status__in=UNUSED, created_at__lt=before).exclude(storage_key="")
+    """Let go of the files of artifacts that are out of reuse since before `before`. Their rows stay in the books.
+
+    Since when stands in the audit log; where it says nothing, since they were made.
+    """
+    events = AuditEvent.objects.filter(
+        subject_type="artifact",
+        subject_id=Cast(OuterRef("pk"), CharField()),
+        action__in=[f"artifact {status}" for status in UNUSED],
+    )
+    left_at = Subquery(events.order_by().values("subject_id").annotate(last=Max("created_at")).values("last"))
+    out = Artifact.objects.filter(status__in=UNUSED).exclude(storage_key="")
+    rows = out.annotate(left_at=Coalesce(left_at, "created_at")).filter(left_at__lt=before)
     for artifact in rows.select_related("project").order_by("id"):
         yield artifact
         if not dry_run:

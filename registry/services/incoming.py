@@ -105,8 +105,9 @@ def gather(upload: Upload, project: Project) -> list[StoredFile]:
 
 
 def keep(*, actor: User, artifact: Artifact, upload: Upload, files: list[StoredFile]) -> Artifact:
-    """Name gathered files in the artifact's row; the caller has locked or made it. Raises `Invalid`."""
+    """Name gathered files in the artifact's row; the caller has locked or made it. Raises `Invalid`, `Conflict`."""
     _check_stated(artifact, files)
+    quotas.hold_room(artifact.project, files)
     key = garbage.hold(storage.key_of(files))
     if not storage.is_complete(key, files):
         _assemble(upload, files)

@@ -1,15 +1,18 @@
 """How much a project's artifact files may take, and how much they do."""
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Sum
 
 from registry.models import Artifact, Project, ScoreFile
 from registry.services.errors import Conflict
 from registry.storage import StoredFile, key_of
 
+_LOCK_SPACE = 0x5A71  # apart from the locks on families, versions and files
 UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("bytes", 1))
 
 
@@ -45,6 +48,17 @@ def require_room(project: Project, files: list[StoredFile]) -> None:
         f"another {words(asked)} do not fit. Withdraw what nobody needs and clear it away (manage.py collect_garbage "
         "--withdrawn), or ask for a larger quota."
     )
+
+
+def hold_room(project: Project, files: list[StoredFile]) -> None:
+    """`require_room` for what is booked in this transaction: until it ends, nobody else's check passes beside it.
+
+    Taken before the lock on the files, which everybody takes last.
+    """
+    key = zlib.crc32(str(project.pk).encode()) - 2**31
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_SPACE, key])
+    require_room(project, files)
 
 
 def words(size: int) -> str:

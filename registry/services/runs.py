@@ -200,9 +200,9 @@ def _regenerated(
     for index, (stage, decision) in enumerate(zip(stages, decisions, strict=True)):
         if stage.output not in TEACHER_ARTIFACTS or decision.action == MAKE:
             continue
-        if not reason.strip():
+        if not audit.legible(reason):
             raise _reason_wanted(decision)
-        if len(reason.strip()) < SHORTEST_REASON:
+        if audit.legible(reason) < SHORTEST_REASON:
             raise Invalid({"regenerate_reason": f"{reason.strip()!r} says too little; give at least ten characters"})
         accounts.require_role(actor, study.project, Membership.Role.MAINTAINER)
         if decision.action != scheduling.LATER:  # that one is made again once its rows are known

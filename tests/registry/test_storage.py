@@ -1,9 +1,12 @@
 """Where artifacts lie: the same promises on a folder and on a real S3 server in this process."""
 
 import hashlib
+import json
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +15,7 @@ import fsspec
 import httpx
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 from s3fs import S3FileSystem
 
@@ -219,6 +223,46 @@ def test_the_command_lets_go_of_withdrawn_files_and_keeps_the_row(folder_store, 
     call_command("collect_garbage", "--withdrawn", "--hours", "0")
     artifact.refresh_from_db()
     assert (list(storage.held()), artifact.storage_key, len(artifact.manifest)) == ([], "", 2)
+
+
+def test_an_old_artifact_that_was_withdrawn_just_now_keeps_its_files(folder_store, folder, study, owner):
+    artifact = scenes.add_artifact(scenes.add_run(study))
+    artifacts.store(artifact=artifact, folder=folder, meta={}, row_digests=[])
+    Artifact.objects.filter(pk=artifact.pk).update(created_at=timezone.now() - timedelta(days=30))
+    artifacts.withdraw(artifact=artifact, actor=owner, reason="by mistake")
+    call_command("collect_garbage", "--withdrawn")
+    assert Artifact.objects.get().storage_key
+    assert len(list(storage.held())) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_registrations_at_once_share_one_quota(folder_store, folder, study):
+    """Each has passed the check before any is booked, as simultaneous requests do; then they are booked at once."""
+    study.project.quota_bytes = 40_000  # room for two of 16 kB
+    study.project.save()
+    made = [scenes.add_artifact(scenes.add_run(study)) for _ in range(4)]
+    start, answers = threading.Barrier(len(made)), []
+
+    def store(artifact):
+        own = folder.with_name(str(artifact.pk))
+        shutil.copytree(folder, own)
+        (own / "extra.json").write_text(json.dumps(str(artifact.pk)))
+        start.wait()
+        try:
+            artifacts.store(artifact=Artifact.objects.get(pk=artifact.pk), folder=own, meta={}, row_digests=[])
+            answers.append("stored")
+        except Conflict:
+            answers.append("refused")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=store, args=(artifact,)) for artifact in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == ["refused", "refused", "stored", "stored"]
+    assert quotas.usage(study.project).used <= 40_000
 
 
 def test_a_quota_is_refused_with_its_way_out_and_nothing_is_sent(folder_store, folder, study):
