@@ -60,6 +60,7 @@ def detail(request: HttpRequest, key: UUID) -> HttpResponse:
     """What an artifact is, what lies there, what it cost, who used it and what that saved."""
     found = found_of(request, key)
     artifact, drawing = found.artifact, lineage(found)
+    members_only = licences.why_members_only(artifact, request.user)
     context = {
         "detail": found,
         "artifact": artifact,
@@ -70,7 +71,7 @@ def detail(request: HttpRequest, key: UUID) -> HttpResponse:
         "settings": cards.settings(artifact),
         "basis": cards.basis(artifact),
         "croissant": _croissant(request, artifact),
-        "snippet": snippet(request, artifact),
+        "snippet": "" if members_only else snippet(request, artifact),
         "curates": _curates(request, artifact),
         "sharing_form": SharingForm(initial={"sharing": artifact.sharing}),
         "licence_form": LicenceForm.of(artifact),
@@ -79,6 +80,7 @@ def detail(request: HttpRequest, key: UUID) -> HttpResponse:
         "alias_form": AliasForm(auto_id="alias_%s"),
         "aliases": [row.alias for row in artifact.aliases.all()],
         "obstacle": licences.obstacle_to_sharing(artifact),
+        "members_only": members_only,
     }
     return render(request, "artifacts/detail.html", context)
 

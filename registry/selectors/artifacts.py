@@ -50,8 +50,24 @@ class ArtifactDetail:
     versions: tuple[Artifact, ...]
 
     @property
+    def rounded_by(self) -> str:
+        """How the logits of a cache are rounded, `u8` or `fp16`; empty where they are whole, and for other kinds.
+
+        A cut in k keeps the rounded logits and the log Z of the larger cache, where making it small rounds anew.
+        """
+        if self.artifact.kind != Artifact.Kind.LOGIT_CACHE:
+            return ""
+        encoding = self.artifact.capture.get("encoding", "u8")
+        return {"fp32": "", "fp16": "fp16"}.get(encoding, "u8") if isinstance(encoding, str) else "u8"
+
+    @property
     def bitwise(self) -> bool:
-        """Whether a cut of it is known to be what making it small gives: float32 on a processor.
+        """Whether a cut of it is known to be, bit by bit, what making it small gives."""
+        return self.same_draw and not self.rounded_by
+
+    @property
+    def same_draw(self) -> bool:
+        """Whether making it again is known to give the same to the last bit: float32 on a processor.
 
         In bfloat16, and on any GPU, what stands beside a row in its batch moves its sums.
         """

@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
 from django.db import transaction
@@ -111,6 +112,17 @@ def obstacle_to_sharing(artifact: Artifact | Reusable) -> str | None:
     return None
 
 
+def why_members_only(artifact: Artifact, user: User | AnonymousUser) -> str | None:
+    """Why its files are not for `user`, who sees the artifact, as a sentence; `None` if they are.
+
+    A public project shows what it has; it hands on only what may be handed on.
+    """
+    if user.is_authenticated and (user.is_superuser or artifact.project_id in user.member_project_ids()):
+        return None
+    obstacle = obstacle_to_sharing(artifact)
+    return obstacle and f"Its files are for members of the project {artifact.project.slug} alone, since {obstacle}."
+
+
 def narrows(new: str, old: str) -> bool:
     """Whether keeping to `new` always keeps to `old` too: every alternative of it takes on all of one of `old`'s."""
     before, after = _clauses(_parsed(old)), _clauses(_parsed(new))
@@ -168,7 +180,7 @@ def narrow(
         problems["licence"] = f"{licence} allows what {laxer} does not; a licence can only be narrowed"
     if row.may_train is False and may_train is not False:
         problems["may_train"] = "it was stated that its outputs may not train other models, which only can stay so"
-    if len(note.strip()) < 10:
+    if audit.legible(note) < 10:
         problems["note"] = "say in at least ten characters why, for whoever reads it later"
     if problems:
         raise Invalid(problems)

@@ -6,7 +6,7 @@ import pytest
 from s3fs import S3FileSystem
 
 from registry import storage
-from registry.models import Artifact, Membership
+from registry.models import Artifact, Membership, Project
 from registry.services import artifacts, studies
 from tests import scenes
 
@@ -159,6 +159,22 @@ def test_a_file_that_is_gone_from_the_storage_is_404_before_the_answer_has_begun
 
 def test_a_file_of_a_private_project_is_404_for_a_stranger(outsider, stored):
     assert outsider.get(f"artifacts/{stored.pk}/files/rows.jsonl").status_code == 404
+
+
+@pytest.mark.parametrize("columns", [{"licence": ""}, {"licence": "CC-BY-NC-4.0"}, {"may_train": False}])
+def test_what_may_not_be_handed_on_is_seen_in_a_public_project_and_not_downloaded(
+    api, outsider, anonymous, stored, columns
+):
+    address = f"artifacts/{stored.pk}/files/rows.jsonl"
+    Project.objects.filter(pk=stored.project_id).update(public=True)
+    assert [caller.get(address).status_code for caller in (anonymous, outsider)] == [200, 200]
+    Artifact.objects.filter(pk=stored.pk).update(**columns)
+    for caller in (anonymous, outsider):
+        assert caller.get(f"artifacts/{stored.pk}/").status_code == 200
+        refused = caller.get(address)
+        assert refused.status_code == 403
+        assert "for members of the project" in refused.json()["error"]["message"]
+    assert api.get(address).status_code == 200
 
 
 def content(response):

@@ -388,6 +388,34 @@ def test_the_page_says_where_a_cut_is_the_same_draw_up_to_rounding(client, membe
     assert ("the same draw as made small" in body) is bitwise
 
 
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [("fp32", ""), ("fp16", "at most 1/2048"), ("u8", "half an 8-bit step"), (None, "half an 8-bit step")],
+)
+def test_the_page_says_what_a_cut_in_k_keeps_of_a_rounded_cache(client, member, study, encoding, words):
+    run = scenes.add_run(study, environment={"cpu_model": "EPYC"})
+    capture = {"k": 100} | ({"encoding": encoding} if encoding else {})
+    identity = {"teacher": {"id": "big"}, "precision": "fp32"}
+    cache = answers_of(study, kind="logit_cache", identity=identity, capture=capture, made_by_run=run)
+    body = page(client, member, cache).content.decode()
+    assert (">the same draw as made small: float32" in body) is (encoding == "fp32")
+    assert ("of fewer rows or temperatures: the same draw" in body) is (encoding != "fp32")
+    assert words in body
+
+
+@pytest.fixture
+def not_to_hand_on(study, tmp_path, settings):
+    study.project.public = True
+    study.project.save()
+    return stored(answers_of(study, licence="CC-BY-ND-4.0"), tmp_path, settings)
+
+
+def test_files_that_may_not_be_handed_on_are_no_links_for_a_stranger(client, member, stranger, not_to_hand_on):
+    theirs, ours = (page(client, user, not_to_hand_on).content.decode() for user in (stranger, member))
+    assert "for members of the project" in theirs and "for members of the project" not in ours
+    assert ('id="snippet"' in theirs, 'id="snippet"' in ours) == (False, True)
+
+
 DETERMINED = {
     "kind": "logit_cache",
     "identity": {"teacher": {"id": "big"}},

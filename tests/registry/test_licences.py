@@ -109,6 +109,7 @@ def test_a_curator_narrows_with_a_note_that_is_kept(artifact, owner):
         ("MIT", {}, "licence"),
         ("beer", {}, "licence"),
         ("Apache-2.0", {"note": "because"}, "note"),
+        ("Apache-2.0", {"note": "because" + "\u200b" * 12}, "note"),
         ("Apache-2.0 AND LicenseRef-house", {}, "licence_name"),
         ("Apache-2.0 AND LicenseRef-house", {"name": "House rules", "link": "javascript:alert(1)"}, "licence_link"),
     ],

@@ -11,6 +11,7 @@ from registry.accounting.spec import DatasetSpec, DecodingSpec, ModelSpec
 from registry.workloads import catalogue
 from registry.workloads.rows import prompt_digest, split
 from workers import logit_cache, models, synthetic
+from workers import logit_codec as codec
 from workers.data import Chat, encode
 from workers.generation import Prompt, generate
 from workers.logit_cache import Capture, LogitCache
@@ -67,6 +68,30 @@ def test_what_is_read_of_a_larger_cache_is_the_one_made_directly_bit_by_bit(teac
         assert torch.equal(read.ids, made.ids)
         assert torch.equal(read.logits, made.values)
         assert torch.equal(read.log_z, made.log_z[:, 0])
+
+
+@pytest.mark.parametrize(("encoding", "measured"), [("u8", 6e-4), ("fp16", 6e-5)])
+def test_a_cut_in_k_of_a_rounded_cache_is_within_its_bound(encoding, measured):
+    """Logits within half a step r of the exact ones, and a probability within e^(2r ÷ T) − 1 of itself.
+
+    `measured`: what the mass of the likeliest 10 of 100 is off by at T = 1, at most.
+    """
+    logits, temperatures = torch.randn(300, 20_000, generator=torch.Generator().manual_seed(0)) * 2.5, (1.0, 2.0, 4.0)
+    values, ids = logits.topk(100, 1)
+    log_z = torch.stack([(logits / t).logsumexp(1) - values[:, 0] / t for t in temperatures], 1)
+    exact = codec.Kept(ids, values - values[:, :1], log_z)
+    cut = codec.decode(codec.encode(exact, encoding, temperatures, 20_000), 0, 300, encoding, 100).top(10)
+    step = 1 / 510 if encoding == "u8" else 1 / 2048
+    r = -exact.values[:, -1:] * step + 1e-5  # half a step, and what float32 rounds
+    assert torch.all((cut.values - exact.top(10).values).abs() <= r)
+    for place, t in enumerate(temperatures):
+        mass, true = (((one.values / t).logsumexp(1) - one.log_z[:, place]).exp() for one in (cut, exact.top(10)))
+        assert torch.all((mass / true - 1).abs() <= torch.expm1(2 * r[:, 0] / t))
+        if t == 1:
+            assert 0 < (mass - true).abs().max() < measured
+    directly = codec.rounded(exact.top(10), encoding, temperatures)
+    assert torch.equal(directly.values, cut.values) is (encoding == "fp16")
+    assert not torch.equal(directly.log_z, cut.log_z)
 
 
 def test_in_other_company_a_logit_moves_by_a_rounding_error(teacher, examples, large, tmp_path):

@@ -28,7 +28,7 @@ from registry.api.serializers.artifacts import (
 from registry.api.serializers.lookup import LookupAnswer, SpecLookup
 from registry.models import Artifact, Run
 from registry.services import artifacts, incoming, licences
-from registry.services.errors import Missing
+from registry.services.errors import Missing, NotAllowed
 
 REGISTRATION: dict[str, Any] = {
     "project": "my-lab",
@@ -146,6 +146,8 @@ class ArtifactFileView(Endpoint):
     def get(self, request: Request, id: UUID, name: str) -> HttpResponseBase:
         """The file's content, or one `Range` of it. Its SHA-256 stands in the artifact's `files`, and is its ETag.
 
+        403 for who is no member of its project, where its licence is unknown or does not let others use it.
+
         Where the installation says so, 302 to an address of the store's own that is good for five minutes.
         """
         artifact: Artifact = access.get(request, Artifact, pk=id)
@@ -154,6 +156,8 @@ class ArtifactFileView(Endpoint):
         entry = next((entry for entry in entries if entry["name"] == name), None)
         if entry is None:
             raise Missing(f"{artifact.name} has no file of that name here; see its 'files'.")
+        if (why := licences.why_members_only(artifact, request.user)) is not None:
+            raise NotAllowed(why)
         return downloads.answer(request, artifact.storage_key, entry)
 
     @extend_schema(exclude=True)
