@@ -162,7 +162,7 @@ def _settle(job: Job) -> str:
     if action == LATER:
         return job.status if _decides_after(job) else _decide_again(job)
     if artifact is None and action == WAIT:
-        leased = reuse.open_leases().filter(pk=job.decision["lease"]).exists()
+        leased = reuse.open_leases().filter(pk=job.decision.get("lease")).exists()
         return job.status if leased else _decide_again(job)
     if artifact is None:
         send(job)

@@ -2,12 +2,13 @@
 
 import pytest
 
+from registry.accounting.plan import artifact_request
 from registry.accounting.presets import paper_ablation, tour
 from registry.accounting.spec import RunSpec
 from registry.accounting.sweeps import expand
 from registry.importers import paper
 from registry.models import Artifact, AuditEvent, Job, Run
-from registry.services import runs, sweeps
+from registry.services import leases, reuse, runs, sweeps
 from registry.services.errors import Invalid, NotAllowed
 from tests import scenes
 from tests.conftest import make_spec
@@ -156,3 +157,14 @@ def test_planning_many_runs_asks_the_database_about_like_stages_once(study, memb
     with django_assert_max_num_queries(450):
         plan = sweeps.plan(user=member, study=study, sweep=expand([grid]))
     assert len(plan.sweep.specs) == 30
+
+
+def test_what_is_made_under_a_lease_is_no_work_of_the_sweep(study, member):
+    sweep = expand([make_spec("kd").to_dict() | {"seed": [0, 1]}])
+    request = artifact_request("logit_cache", sweep.specs[0], reuse.identities(sweep.specs[0], study.project, member))
+    leases.lease(actor=member, project=study.project, request=request, seconds=600)
+    (need,) = sweeps.plan(user=member, study=study, sweep=sweep).of_teacher
+    assert (need.action, need.artifact, need.rows, need.burnt_j) == ("wait", None, len(request.rows), 0.0)
+    sweeps.submit(actor=member, study=study, sweep=sweep)
+    waiting = Job.objects.filter(kind="logit_caching")
+    assert set(waiting.values_list("decision__action", "artifact")) == {("wait", None)}
