@@ -18,6 +18,7 @@ REGISTRATION = {
     "row_digests": ["a", "b", "c"],
     "licence": "Apache-2.0",
     "production_energy_j": 5000.0,
+    "evidence_note": "read off a power log",
 }
 
 
@@ -72,6 +73,7 @@ def test_a_larger_one_is_no_duplicate(api, project):
         ({"row_digests": [1]}, "row_digests.0"),
         ({"licence": "beer"}, "licence"),
         ({"production_energy_j": -1}, "production_energy_j"),
+        ({"evidence_note": " "}, "evidence_note"),
         ({"production_energy_j": "5"}, "production_energy_j"),
         ({"production_energy_j": 1e300}, "production_energy_j"),
         ({"bytes": -1}, "bytes"),

@@ -17,7 +17,7 @@ def asked(study, **changes):
 
 
 def registration(study):
-    body = asked(study, licence="Apache-2.0", production_energy_j=10.0)
+    body = asked(study, licence="Apache-2.0", production_energy_j=10.0, evidence_note="power log")
     return {name: value for name, value in body.items() if name != "seconds"}
 
 

@@ -55,6 +55,7 @@ def test_a_body_beyond_the_cap_is_refused_with_413(api, settings):
     settings.MAX_BODY_BYTES = 1000
     response = api.post("stage-records/", wire(extra={"note": "x" * 1000}))
     assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
+    assert "registered as several artifacts" in response.json()["error"]["message"]
     assert not Stage.objects.exists()
 
 

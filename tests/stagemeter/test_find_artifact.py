@@ -39,7 +39,7 @@ def test_one_is_given_the_lease_and_the_other_waits_until_it_is_registered(clien
     def meanwhile(seconds):
         looks.append(seconds)
         if len(looks) == 2:
-            found.lease.register(name="made", licence="Apache-2.0", production_energy_j=5.0)
+            found.lease.register(name="made", licence="Apache-2.0", production_energy_j=5.0, evidence_note="log")
 
     waiter = client_of(owner, sleep=meanwhile)
     with found.lease:

@@ -236,7 +236,7 @@ class ArtifactRegistration(RequestPayload):
         max_length=2000,
         required=False,
         allow_blank=True,
-        help_text="Without records: where the figure comes from. It is shown as not measured here.",
+        help_text="Needed without records: where the energy comes from. It is shown as not measured here.",
     )
     run_id = Text(max_length=200, required=False, help_text="The run that made it: its id or your own name for it.")
     bytes = Whole(required=False, allow_null=True, min_value=0, max_value=2**63 - 1)
@@ -244,6 +244,14 @@ class ArtifactRegistration(RequestPayload):
     meta = Object(required=False)
     simulated = Flag(required=False)
     stored = UploadPayload(required=False, help_text="Its files, sent before: PUT artifacts/uploads/{upload}/{name}.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """A figure says what it rests on."""
+        stated = attrs.get("production_energy_j") is not None
+        if stated and not attrs.get("evidence") and not attrs.get("evidence_note", "").strip():
+            text = "say where production_energy_j comes from, or name the records of it in evidence"
+            raise serializers.ValidationError({"evidence_note": [text]})
+        return super().validate(attrs)
 
 
 class SharingPayload(Payload):

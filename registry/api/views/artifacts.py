@@ -44,6 +44,7 @@ REGISTRATION: dict[str, Any] = {
     "row_digests": ["3b7e…", "c04d…"],
     "licence": "Apache-2.0 AND ODC-By-1.0",
     "production_energy_j": 38160000.0,
+    "evidence_note": "read off the job's power log",
 }
 NARROWER: dict[str, Any] = {
     "licence": "Apache-2.0 AND ODC-By-1.0 AND CC-BY-NC-4.0",
