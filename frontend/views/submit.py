@@ -11,16 +11,18 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from frontend.forms import PresetForm, RunForm, flattened
 from frontend.spec_words import WORDS
+from frontend.templatetags.figures import listed
 from registry.accounting.presets import PRESETS, SWEEPS, paper
 from registry.accounting.reuse import MAKE
 from registry.accounting.spec import RunSpec, SpecError
 from registry.accounting.stages import PIPELINES, SFT
-from registry.accounting.sweeps import expand, lists_of
+from registry.accounting.sweeps import expand, lists_of, value_at
 from registry.models import Run, Study, User
 from registry.selectors import home
 from registry.services import runs, sweeps
@@ -195,6 +197,7 @@ def _plan_of(request: HttpRequest, study: Study, grids: list[Grid]) -> HttpRespo
         "plan": found,
         "study": study,
         "rows": _rows(found),
+        "apart": _apart(found),
         "labels": {name: label for name, (label, _help) in WORDS.items()},
         "grids": [{"runs": len(expand([grid]).specs), "lists": lists_of(grid)} for grid in grids],
         "grids_json": json.dumps(grids),
@@ -215,6 +218,19 @@ def _rows(found: sweeps.SweepPlan) -> list[dict[str, Any]]:
         cells = [values.get(name) for name in found.sweep.varied]
         rows.append({"number": place + 1, "cells": cells, "need": need, "part": part})
     return rows
+
+
+def _apart(found: sweeps.SweepPlan) -> dict[int, str]:
+    """What tells needs of one kind from each other, by their place: the settings of their runs, or the runs."""
+    apart = {}
+    for place, need in enumerate(found.needs):
+        if need.artifact is None and [one.kind for one in found.needs].count(need.kind) > 1:
+            runs_of = [found.sweep.specs[part.place] for part in need.parts]
+            values = {name: {value_at(spec, name) for spec in runs_of} for name in found.sweep.varied}
+            told = [f"{WORDS[name][0]} {listed(next(iter(one)))}" for name, one in values.items() if len(one) == 1]
+            numbers = ", ".join(str(part.place + 1) for part in need.parts)
+            apart[place] = ", ".join(told) or _("runs %(numbers)s") % {"numbers": numbers}
+    return apart
 
 
 def _plan_page(request: HttpRequest, study: Study, spec: RunSpec, refusal: str = "", status: int = 200) -> HttpResponse:

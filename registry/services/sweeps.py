@@ -111,6 +111,17 @@ class SweepPlan:
         return _sum([self.others_j, *(need.burnt_j for need in self.needs)])
 
     @property
+    def known_j(self) -> float:
+        """Joules of the parts of `burnt_j` that somebody has measured: no total while `unknown` names others."""
+        return sum(energy for energy in (self.others_j, *(need.burnt_j for need in self.needs)) if energy is not None)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Kinds of artifacts, and `training_and_evaluation`, of which nobody knows what they take."""
+        kinds = [need.kind for need in self.needs if need.burnt_j is None]
+        return tuple(dict.fromkeys([*kinds, *(["training_and_evaluation"] if self.others_j is None else [])]))
+
+    @property
     def saved_j(self) -> float | None:
         """Joules of teacher work that are not burnt, against each run making its own."""
         return _less(_sum([need.alone_j for need in self.of_teacher]), _sum([need.burnt_j for need in self.of_teacher]))

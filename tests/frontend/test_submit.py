@@ -13,6 +13,7 @@ from registry.accounting.presets import PRESETS, paper, paper_ablation, tour
 from registry.accounting.spec import RunSpec
 from registry.accounting.sweeps import expand
 from registry.models import Artifact, AuditEvent, Job, Run, Stage, Study
+from registry.selectors.expectations import Expectation
 from registry.services import artifacts, jobs, runs
 from registry.services.jobs import Result
 from registry.workloads import catalogue
@@ -294,6 +295,22 @@ def test_several_values_in_a_field_are_a_sweep_and_the_plan_shows_it(client, mem
     ]
     assert (answer.context["made"], answer.context["alone"], answer.context["by_exact"]) == (1, 6, 3)
     assert not Run.objects.exists()
+
+
+def test_the_plan_of_a_sweep_tells_alike_artifacts_apart_and_sums_what_is_known(client, member, study, monkeypatch):
+    client.force_login(member)
+    costs = {"logit_caching": 7.2e6}
+    monkeypatch.setattr(
+        "registry.services.sweeps.expected", lambda stage, *_: Expectation(energy_j=costs.get(stage.kind), basis="b")
+    )
+    values = {"dataset.split_seed": "1, 2"}
+    answer = client.post(reverse("run_plan"), form_data(tour(20, "kd"), study) | values)
+    plan, page = answer.context["plan"], answer.content.decode()
+    assert (plan.burnt_j, plan.known_j) == (None, 2 * 7.2e6)
+    assert plan.unknown == ("prepared_dataset", "training_and_evaluation")
+    assert "prepared dataset, training and evaluation." in page and energy(plan.known_j) in page
+    told = [text for place, text in answer.context["apart"].items() if plan.needs[place].kind == "prepared_dataset"]
+    assert len(told) == len(set(told)) == 2 and all(text in page for text in told)
 
 
 def test_words_are_chosen_side_by_side(client, member, study):
