@@ -83,7 +83,7 @@ def _check_length(request: Any, most: int) -> None:
 
 def _too_large(most: int) -> TooLarge:
     return TooLarge(
-        f"A request may carry {most:,} bytes. A list may come in several requests; an artifact of more rows than fit is "
+        f"A request may carry {most:,} bytes. A list may come in several; an artifact of more rows than that is "
         "asked for by a run's spec, which holds none, and registered as several artifacts of some of its rows each."
     )
 
