@@ -53,9 +53,6 @@ class Batch:
 
 def take(request: Request, batch: Batch) -> Response:
     """The answer to a POST of one item (201 created, 200 the same again) or of a list (200 with results)."""
-    unknown = request.query_params.keys() - {"atomic"}
-    if unknown:  # a misspelt `atomic` would book half a list
-        raise ValidationError({name[:40]: ["unknown parameter; known here: atomic"] for name in unknown})
     atomic = _flag(request, "atomic")
     if isinstance(request.data, list | Items):
         return _many(batch, request.data, atomic=atomic)

@@ -34,6 +34,9 @@ class StrictFilters(DjangoFilterBackend):
         return rows
 
 
+WRITING = ("POST", "PUT", "PATCH", "DELETE")
+
+
 def _unchanged(*_: Any, **__: Any) -> Response:
     return Response(status=304)
 
@@ -47,16 +50,26 @@ class Endpoint(GenericAPIView[Any]):
     serves_rows = True  # GET answers from the database alone, so that its state is the answer's ETag
     # Method → scopes of a token, one of which is enough. GET needs `read` and is not listed.
     scopes: Mapping[str, tuple[str, ...]] = {}
+    # Query parameters of methods that write; any other is refused: `?dry=1` passed over would write after all.
+    asks: tuple[str, ...] = ()
     rate: Rate | None = None
     _tag: str | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Who it is, whether they may; and whether they have the answer already, which is then not made."""
         super().initial(request, *args, **kwargs)
+        if request.method in WRITING and hasattr(self, request.method.lower()):
+            self._refuse_unknown(request)
         if request.method == "GET" and self.serves_rows:
             self._tag = etags.tag_of(request)
             if etags.is_named(request.headers.get("If-None-Match", ""), self._tag):
                 self.__dict__["get"] = _unchanged  # in the place of the view's own
+
+    def _refuse_unknown(self, request: Request) -> None:
+        known = ", ".join(self.asks) or "none"
+        unknown = sorted(request.query_params.keys() - set(self.asks))
+        if unknown:
+            raise ValidationError({name[:40]: [f"unknown parameter; known here: {known}"] for name in unknown})
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """The answer, with its tag and what is left of the caller's rate."""

@@ -182,3 +182,17 @@ def test_a_session_writes_only_with_its_csrf_token(member, project):
     refused = browser.post("/api/v1/stage-records/", wire(), content_type="application/json")
     assert refused.status_code == 403
     assert "CSRF" in refused.json()["error"]["message"]
+
+
+def test_no_write_passes_over_a_query_parameter_it_does_not_know(things, owner, call_as):
+    api, before = call_as(owner), None
+    for name, address in _addresses(things).items():
+        for method in ("post", "put", "patch", "delete"):
+            if not hasattr(VIEWS[name], method):
+                continue
+            before = before or _rows()
+            bare = address.partition("?")[0]
+            response = getattr(CLIENT, method)(f"{bare}?dry=1", b"{}", content_type="application/json", **api.headers)
+            assert response.status_code == 400, (name, method)
+            assert "unknown parameter; known here: " in response.json()["error"]["fields"]["dry"][0]
+    assert _rows() == before

@@ -41,6 +41,7 @@ class UploadedFileView(Endpoint):
     pagination_class = None
     filter_backends = []
     scopes = {"PUT": ("upload",)}
+    asks = ("sha256", "project", "study")
 
     @extend_schema(
         operation_id="put_artifact_file",

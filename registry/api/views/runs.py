@@ -132,6 +132,7 @@ class UploadView(Endpoint):
     pagination_class = None
     filter_backends = []
     scopes = {"POST": ("upload",)}
+    asks = ("atomic",)
     parser_classes = [ListParser, NDJSONParser]
 
     @extend_schema(

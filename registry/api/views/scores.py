@@ -48,6 +48,7 @@ class ScoresView(Endpoint):
     serializer_class = ScoreSerializer
     filterset_class = ScoreFilter
     scopes = {"POST": ("upload",)}
+    asks = ("atomic",)
     parser_classes = [ListParser, NDJSONParser]
 
     @extend_schema(operation_id="list_scores", responses=ScoreSerializer(many=True))

@@ -51,6 +51,7 @@ class StageRecordsView(Endpoint):
     serializer_class = ListedStageSerializer
     filterset_class = StageFilter
     scopes = {"POST": ("upload",)}
+    asks = ("atomic",)
     parser_classes = [ListParser, NDJSONParser]
 
     @extend_schema(operation_id="list_stage_records", responses=ListedStageSerializer(many=True))
