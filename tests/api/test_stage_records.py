@@ -252,3 +252,28 @@ def test_records_of_one_run_that_come_at_the_same_moment_are_all_in_its_sums(tra
         thread.join()
     run.summary.refresh_from_db()
     assert (run.summary.records, run.summary.student_energy_j) == (12, 13_200.0)
+
+
+@pytest.mark.parametrize("order", [("whole", "part"), ("part", "whole")])
+def test_a_part_says_while_its_whole_is_missing_and_the_total_waits_for_it(api, study, order):
+    run = scenes.add_run(study, external_id="mine")
+    bodies = {
+        "whole": wire(record_id="whole", run_id="mine"),
+        "part": wire(record_id="part", run_id="mine", parent_id="whole"),
+    }
+    booked = {name: api.post("stage-records/", bodies[name]).json()["parent_missing"] for name in order}
+    assert booked == {"whole": False, "part": order[0] == "part"}
+    listed = {row["record_id"]: row["parent_missing"] for row in api.get("stage-records/").json()["results"]}
+    assert listed == {"whole": False, "part": False}
+    run.summary.refresh_from_db()
+    assert (run.summary.student_energy_j, run.summary.missing.get("student")) == (1100.0, None)
+
+
+def test_a_part_whose_whole_never_comes_is_in_no_sum_and_leaves_a_hole(api, study):
+    run = scenes.add_run(study, external_id="mine")
+    for body in (wire(record_id="other", run_id="mine"), wire(record_id="part", run_id="mine", parent_id="whole")):
+        api.post("stage-records/", body)
+    listed = {row["record_id"]: row["parent_missing"] for row in api.get("stage-records/").json()["results"]}
+    assert listed == {"other": False, "part": True}
+    assert api.get(f"runs/{run.pk}/").json()["energy_j"] is None
+    assert run.summary.missing["student"] == ["student_training: the record whole that it is a part of"]

@@ -11,6 +11,7 @@ from rest_framework import serializers
 
 from registry.api.fields import Payload, Text
 from registry.models import Stage, StageReview
+from registry.selectors.parts import parent_missing
 from registry.selectors.traces import trace_of
 from registry.services import reviews
 from stagemeter.records import COMPONENTS, ROLES, STATUSES, StageRecord
@@ -87,6 +88,10 @@ class BookedStageSerializer(StageRecordSerializer):
     doubted = serializers.BooleanField(
         read_only=True, help_text="Hardly true and not accepted: its run stays off the frontier."
     )
+    parent_missing = serializers.BooleanField(
+        read_only=True,
+        help_text="It is a part of a record that has not arrived: its energy is in no total, and the total has a hole.",
+    )
     created_at = serializers.DateTimeField(read_only=True)
 
     def to_representation(self, stage: Stage) -> dict[str, Any]:
@@ -104,6 +109,7 @@ class BookedStageSerializer(StageRecordSerializer):
             "withdrawn": standing == StageReview.Verdict.WITHDRAWN,
             "reviews": ReviewSerializer(said, many=True).data,
             "doubted": standing == StageReview.Verdict.FLAGGED,
+            "parent_missing": parent_missing(stage),
             "created_at": stage.created_at.isoformat(),
         }
 

@@ -20,6 +20,7 @@ from registry.api.serializers.stages import (
     StageRecordUpload,
 )
 from registry.models import Origin, Stage
+from registry.selectors.parts import with_parents
 from registry.services import ledger, reviews
 from registry.services.errors import ServiceError
 from registry.services.ledger import Booked, Entry
@@ -57,7 +58,9 @@ class StageRecordsView(Endpoint):
     @extend_schema(operation_id="list_stage_records", responses=ListedStageSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Stage records, newest first."""
-        rows = access.visible(request, Stage).select_related("project", "trace").prefetch_related("reviews")
+        rows = (
+            with_parents(access.visible(request, Stage)).select_related("project", "trace").prefetch_related("reviews")
+        )
         return self.listed(rows)
 
     @extend_schema(
