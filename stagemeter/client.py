@@ -123,7 +123,7 @@ class Client:
         """Upload a whole run, all of it or nothing; sending it again is harmless.
 
         `run` needs `external_id` (your own name for it), `pipeline` and `student`. `artifacts` names those it used
-        (`{"use": id}`) or describes those it made.
+        (`{"use": id}`; a part of one with `"how": "cut"` and its `used_share`) or describes those it made.
         """
         document = spool.run_document(run, stages, study=study, scores=scores, artifacts=artifacts)
         return self._post("runs/upload/", document)

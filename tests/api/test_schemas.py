@@ -5,7 +5,7 @@ import json
 from tests.api.conftest import wire
 
 
-def test_the_schema_of_a_run_document_stands_on_its_own(anonymous):
+def test_the_schema_of_a_run_document_stands_on_its_own(anonymous, db):
     answer = anonymous.get("runs/upload/schema/")
     assert answer.status_code == 200, answer.content
     schema = answer.json()
