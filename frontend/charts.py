@@ -97,15 +97,37 @@ class Band:
     end_ms: float
 
 
+Q_TITLE = "Q (share of the teacher's quality)"
+
+
 def frontier_chart(placements: Sequence[Placement], *, energy_title: str = "Energy") -> go.Figure:
     """Energy against Q: the frontier as a step line, dominated points dimmed, partial ones open.
 
     Points without energy or Q can't be drawn; they stand in the page's table alone.
     """
-    drawn = [p for p in placements if _drawable(p.point)]
+    unit, traces = _frontier_traces([p for p in placements if _drawable(p.point)])
+    figure = blank_figure(f"{energy_title} ({unit})", Q_TITLE)
+    for trace in traces:
+        figure.add_trace(go.Scatter(**trace))
+    return figure
+
+
+def crowded_frontier(placements: Sequence[Placement]) -> dict[str, Any]:
+    """`frontier_chart` of thousands of points as plain JSON types: plotly's checks of each would take longest.
+
+    Without names beside the points: there are too many.
+    """
+    unit, traces = _frontier_traces([p for p in placements if _drawable(p.point)])
+    bare = [{**trace, "type": "scatter", "mode": trace["mode"].removesuffix("+text")} for trace in traces]
+    for trace in bare:
+        trace.pop("text", None)
+    return {"data": bare, "layout": blank_figure(f"Energy ({unit})", Q_TITLE).to_plotly_json()["layout"]}
+
+
+def _frontier_traces(drawn: Sequence[Placement]) -> tuple[str, list[dict[str, Any]]]:
+    """The unit of energy; the step line, and the points of each pipeline."""
     unit, joules_per_unit = energy_unit([p.point.energy_j for p in drawn])
-    figure = blank_figure(f"{energy_title} ({unit})", "Q (share of the teacher's quality)")
-    figure.add_trace(_step_line(drawn, joules_per_unit))
+    traces = [_step_line(drawn, joules_per_unit)]
     for place, pipeline in enumerate(pipelines_of(p.point.pipeline for p in drawn)):
         of_pipeline = [p for p in drawn if p.point.pipeline == pipeline]
         style = {
@@ -113,8 +135,8 @@ def frontier_chart(placements: Sequence[Placement], *, energy_title: str = "Ener
             "symbol": SYMBOLS[place % len(SYMBOLS)],
             "label_at": LABEL_PLACES[place % len(LABEL_PLACES)],
         }
-        figure.add_trace(_cloud(pipeline, of_pipeline, style, unit, joules_per_unit))
-    return figure
+        traces.append(_cloud(pipeline, of_pipeline, style, unit, joules_per_unit))
+    return unit, traces
 
 
 def stage_breakdown(bars: Sequence[Bar]) -> go.Figure:
@@ -365,11 +387,11 @@ def blank_figure(x_title: str, y_title: str) -> go.Figure:
     return figure
 
 
-def _step_line(drawn: Sequence[Placement], joules_per_unit: float) -> go.Scatter:
+def _step_line(drawn: Sequence[Placement], joules_per_unit: float) -> dict[str, Any]:
     standing = sorted((p for p in drawn if p.on_frontier), key=lambda p: (p.point.energy_j, p.point.q))
     xs, ys = _positions(standing, joules_per_unit)
     line = {"shape": "hv", "color": LINE, "width": 2}
-    return go.Scatter(name="Frontier", x=xs, y=ys, mode="lines", line=line, hoverinfo="skip")
+    return {"name": "Frontier", "x": xs, "y": ys, "mode": "lines", "line": line, "hoverinfo": "skip"}
 
 
 def _positions(placements: Sequence[Placement], joules_per_unit: float) -> tuple[list[float], list[float | None]]:
@@ -379,27 +401,27 @@ def _positions(placements: Sequence[Placement], joules_per_unit: float) -> tuple
 
 def _cloud(
     pipeline: str, placed: Sequence[Placement], style: dict[str, str], unit: str, joules_per_unit: float
-) -> go.Scatter:
+) -> dict[str, Any]:
     """All points of one pipeline; a partial point is open, and whatever is off the frontier is dimmed."""
     xs, ys = _positions(placed, joules_per_unit)
     spread = [(p.point.energy_sd_j or 0.0) / joules_per_unit for p in placed]
     symbols = [style["symbol"] if p.point.complete else f"{style['symbol']}-open" for p in placed]
     opacities = [1.0 if p.on_frontier else DIMMED for p in placed]
-    return go.Scatter(
-        name=escaped(PIPELINE_NAMES.get(pipeline, pipeline)),
-        x=xs,
-        y=ys,
-        mode="markers+text",
-        text=[escaped(p.point.student) for p in placed],
-        textposition=style["label_at"],
-        cliponaxis=False,
-        marker={"size": 11, "color": style["color"], "symbol": symbols, "opacity": opacities, "line": {"width": 0}},
-        error_x={"type": "data", "array": spread, "visible": any(spread), "color": style["color"], "thickness": 1},
-        error_y=_q_spread(placed, style["color"]),
-        hovertext=[_hover(p, unit, joules_per_unit) for p in placed],
-        hoverinfo="text",
-        customdata=[p.point.key for p in placed],
-    )
+    return {
+        "name": escaped(PIPELINE_NAMES.get(pipeline, pipeline)),
+        "x": xs,
+        "y": ys,
+        "mode": "markers+text",
+        "text": [escaped(p.point.student) for p in placed],
+        "textposition": style["label_at"],
+        "cliponaxis": False,
+        "marker": {"size": 11, "color": style["color"], "symbol": symbols, "opacity": opacities, "line": {"width": 0}},
+        "error_x": {"type": "data", "array": spread, "visible": any(spread), "color": style["color"], "thickness": 1},
+        "error_y": _q_spread(placed, style["color"]),
+        "hovertext": [_hover(p, unit, joules_per_unit) for p in placed],
+        "hoverinfo": "text",
+        "customdata": [p.point.key for p in placed],
+    }
 
 
 def _q_spread(placed: Sequence[Placement], colour: str) -> dict[str, Any]:

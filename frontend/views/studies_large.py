@@ -9,8 +9,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
-from frontend import study_charts
-from frontend.charts import energy_unit, frontier_chart
+from frontend.charts import crowded_frontier, energy_unit
 from frontend.forms import ViewForm
 from registry.accounting.figures import FULL
 from registry.models import Factor, Study
@@ -63,9 +62,5 @@ def _fragment(request: HttpRequest, study: Study, asked: dict[str, Any]) -> str:
 
 
 def figure_of(view: studies.StudyFrontier) -> Any:
-    """The chart without names beside the points: there are too many."""
-    if not view.placements:
-        return None
-    figure = frontier_chart(view.placements)
-    bare = figure.for_each_trace(lambda trace: trace.update(mode="markers", text=None), {"mode": "markers+text"})
-    return study_charts.as_json(bare)
+    """The chart; none where there is no point."""
+    return crowded_frontier(view.placements) if view.placements else None

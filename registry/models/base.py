@@ -1,7 +1,7 @@
 """What every table shares."""
 
 import uuid
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
@@ -56,6 +56,17 @@ class Words(models.Func):
     template = "to_tsvector('simple', regexp_replace(%(expressions)s, '[[:punct:][:space:]]+', ' ', 'g'))"
     arg_joiner = " || ' ' || "
     output_field = SearchVectorField()
+
+
+class AmongKeys(models.Lookup):
+    """Whether a key is among these, which travel as one array: thousands of parameters take long to put together."""
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        """`key = ANY(keys)`."""
+        key, values = self.process_lhs(compiler, connection)
+        return f"{key} = ANY(%s::uuid[])", [*values, list(self.rhs)]
 
 
 class Origin(models.TextChoices):

@@ -5,11 +5,12 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q
 
 from registry.accounting.figures import ArtifactShare, RunFigures
 from registry.accounting.stages import TEACHER_ARTIFACTS
 from registry.models import Artifact, ArtifactUse, Run, RunSummary, Stage, StageReview, Study, User
+from registry.models.base import AmongKeys
 
 OWN_ROLES = ("data", "teacher", "student", "evaluation")
 Reader = User | AnonymousUser
@@ -101,7 +102,7 @@ def _own(summary: RunSummary | None, missing: Mapping[str, tuple[str, ...]]) -> 
 def _uses(runs: list[UUID], user: Reader, *, reuse: bool) -> dict[UUID, list[tuple[str, ArtifactShare, bool]]]:
     """By run: kind, share and whether simulated, of every artifact it used but its own student."""
     uses = list(
-        ArtifactUse.objects.filter(run__in=runs)
+        ArtifactUse.objects.filter(AmongKeys(F("run_id"), runs))
         .exclude(artifact__kind=Artifact.Kind.STUDENT)
         .select_related("artifact__project")
         .only(
@@ -147,8 +148,9 @@ def standing_records() -> Q:
 
 def _tokens(runs: list[UUID]) -> dict[UUID, tuple[int, bool]]:
     """Trained tokens of each run, and whether they are a stated round figure."""
-    trained = Stage.objects.filter(
-        standing_records(), run__in=runs, kind="student_training", status="completed", trained_tokens__isnull=False
+    of_them = Stage.objects.filter(AmongKeys(F("run_id"), runs)) if runs else Stage.objects.none()
+    trained = of_them.filter(
+        standing_records(), kind="student_training", status="completed", trained_tokens__isnull=False
     )
     found: dict[UUID, tuple[int, bool]] = {}
     for run, count, nominal in trained.values_list("run_id", "trained_tokens", "tokens_nominal"):
@@ -161,5 +163,6 @@ def _flagged(runs: list[UUID]) -> set[UUID]:
     """Runs with a record that carries a flag nobody has accepted."""
     accepted = StageReview.objects.filter(verdict=StageReview.Verdict.ACCEPTED).values("stage_id")
     doubtful = ~Q(flags=[]) | Q(reviews__verdict=StageReview.Verdict.FLAGGED)
-    stages = Stage.objects.filter(standing_records(), doubtful, run__in=runs).exclude(pk__in=accepted)
+    of_them = Stage.objects.filter(AmongKeys(F("run_id"), runs)) if runs else Stage.objects.none()
+    stages = of_them.filter(standing_records(), doubtful).exclude(pk__in=accepted)
     return set(stages.order_by().values_list("run_id", flat=True))

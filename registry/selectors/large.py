@@ -15,6 +15,7 @@ from uuid import UUID
 import numpy as np
 from django.core.cache import cache
 from django.db import connection
+from django.db.models import F
 
 from registry.accounting import crowd as masses
 from registry.accounting.crowd import Configurations, Crowd
@@ -23,6 +24,7 @@ from registry.accounting.frontier import Placement, points
 from registry.accounting.frontier import frontier as place
 from registry.accounting.skyline import MOST_SHOWN, Thinned, standing, thinned
 from registry.models import ArtifactUse, Run, Study
+from registry.models.base import AmongKeys
 from registry.selectors import crowd
 from registry.selectors.figures import COLUMNS, Reader, figures_of, reuse_counts
 from registry.selectors.studies import StudyFrontier, Thinning
@@ -130,7 +132,8 @@ def _counts(study: Study) -> dict[bytes, int]:
 
 def _figures(found: Crowd, places: Any, user: Reader, *, reuse: bool) -> list[RunFigures]:
     """The runs at these places, in full."""
-    runs = Run.objects.filter(pk__in=crowd.keys_of(found.keys[places])).select_related("summary").only(*COLUMNS)
+    named = AmongKeys(F("pk"), crowd.keys_of(found.keys[places]))
+    runs = Run.objects.filter(named).select_related("summary").only(*COLUMNS)
     return list(figures_of(runs.order_by("id"), user, reuse=reuse).values())
 
 

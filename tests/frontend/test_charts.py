@@ -11,6 +11,7 @@ from frontend.charts import (
     Bar,
     PowerLine,
     amortisation_curves,
+    crowded_frontier,
     energy_unit,
     frontier_chart,
     power_chart,
@@ -228,3 +229,11 @@ def test_ten_thousand_gaps_are_not_ten_thousand_shades():
 def test_drawing_needs_no_django():
     code = "import sys, frontend.charts; sys.exit('django' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_crowd_is_drawn_alike_but_for_the_names_of_its_points():
+    drawn, crowd = json.loads(frontier_chart(PLACED).to_json()), crowded_frontier(PLACED)
+    for trace in drawn["data"]:
+        trace.pop("text", None)
+        trace["mode"] = trace["mode"].removesuffix("+text")
+    assert json.loads(json.dumps(crowd)) == drawn
