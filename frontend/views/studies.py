@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from frontend import study_charts
 from frontend.charts import energy_unit
 from frontend.charts_study import cost_unit, floor_chart, outlook_chart, quality_title, split_chart
-from frontend.forms import KINDS
+from frontend.forms import KINDS, ViewForm
 from frontend.forms_analysis import UNITS, AnalysisForm
 from frontend.views import studies_large
 from frontend.views.paging import page_of
@@ -95,19 +95,19 @@ def drawn(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_safe
 def points_json(request: HttpRequest, slug: str) -> HttpResponse:
-    """The points of the same view as JSON."""
+    """The points of the same view as JSON; of a very large study those that are shown, each with what it stands for."""
     study, form, view = _points(request, slug)
     if view is None:
         return JsonResponse({"errors": form.errors}, status=400)
     assumptions = {"scope": view.scope, "n": view.n, **_axes(form), "hardware": form.assumptions["hardware"]}
-    assumptions |= {"simulated": view.simulated, "left_out_runs": view.left_out}
+    assumptions |= {"simulated": view.simulated, "left_out_runs": view.left_out, "thinned": studies.thinning(view)}
     response = JsonResponse({"study": study.slug, **assumptions, "points": _exported(request, study, form, view)})
     return _as_file(response, f"{study.slug}-{view.scope}.json")
 
 
 @require_safe
 def points_csv(request: HttpRequest, slug: str) -> HttpResponse:
-    """The points of the same view as CSV, safe to open in a spreadsheet."""
+    """As `points_json`, as CSV, safe to open in a spreadsheet."""
     study, form, view = _points(request, slug)
     if view is None:
         return JsonResponse({"errors": form.errors}, status=400)
@@ -116,16 +116,18 @@ def points_csv(request: HttpRequest, slug: str) -> HttpResponse:
     return _as_file(response, f"{study.slug}-{view.scope}.csv")
 
 
-def _axes(form: AnalysisForm) -> dict[str, str]:
+def _axes(form: ViewForm) -> dict[str, str]:
+    if not isinstance(form, AnalysisForm):
+        return {}
     axes = form.assumptions["assumed"].axes
     return {"cost": axes.cost, "quality": axes.quality}
 
 
-def _exported(
-    request: HttpRequest, study: Study, form: AnalysisForm, view: studies.StudyFrontier
-) -> list[dict[str, Any]]:
+def _exported(request: HttpRequest, study: Study, form: ViewForm, view: studies.StudyFrontier) -> list[dict[str, Any]]:
     """The points in energy, with where they stand on the axes that were asked for."""
     plain = studies.rows(view)
+    if not isinstance(form, AnalysisForm):  # of a very large study, which has no other axes
+        return plain
     try:
         seen = outlook.of_study(study, studies.figures(study, request.user), form.assumptions["assumed"])
     except TooManyRuns:
@@ -291,8 +293,10 @@ def _co2e(energy_j: float | None, asked: dict[str, Any]) -> float | None:
     return co2e_kg(energy_j, pue=asked["pue"], grid_kg_per_kwh=asked["intensity"])
 
 
-def _points(request: HttpRequest, slug: str) -> tuple[Study, AnalysisForm, studies.StudyFrontier | None]:
+def _points(request: HttpRequest, slug: str) -> tuple[Study, ViewForm, studies.StudyFrontier | None]:
     study = study_of(request, slug)
+    if large.is_large(study):
+        return study, *studies_large.points_of(request, study)
     figures = studies.figures(study, request.user)
     form = form_of(request, study, figures)
     if not form.is_valid():

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from frontend.charts import crowded_frontier, energy_unit
 from frontend.forms import ViewForm
-from registry.accounting.figures import FULL
+from registry.accounting.figures import FULL, REUSED
 from registry.models import Factor, Study
 from registry.selectors import large, studies
 
@@ -44,6 +44,12 @@ def asked_of(form: ViewForm) -> dict[str, Any]:
     return {name: form.assumptions[name] for name in ("scope", "n", "hardware", "simulated")}
 
 
+def points_of(request: HttpRequest, study: Study) -> tuple[ViewForm, studies.StudyFrontier | None]:
+    """The controls and the view they ask for; none where they cannot be."""
+    form = form_of(request, study)
+    return form, large.view(study, request.user, **asked_of(form)) if form.is_valid() else None
+
+
 def _fragment(request: HttpRequest, study: Study, asked: dict[str, Any]) -> str:
     view = large.view(study, request.user, **asked)
     ordered = sorted(view.placements, key=lambda p: (not p.on_frontier, p.point.energy_j or 0.0))
@@ -56,9 +62,16 @@ def _fragment(request: HttpRequest, study: Study, asked: dict[str, Any]) -> str:
         "unit": energy_unit([placement.point.energy_j for placement in view.placements])[0],
         "figure": figure_of(view),
         "title": TITLE,
-        "query": urlencode({name: value for name, value in asked.items() if value is not None}),
+        "query": _address(asked),
     }
     return render_to_string("studies/_large_view.html", context)
+
+
+def _address(asked: dict[str, Any]) -> str:
+    """As the controls would have it."""
+    given = asked | ({"n": 1, "reused": "on"} if asked["n"] == REUSED else {})
+    spelt = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
+    return urlencode({name: value for name, value in spelt.items() if value is not None})
 
 
 def figure_of(view: studies.StudyFrontier) -> Any:

@@ -1,6 +1,7 @@
 """A study of very many runs is read another way, and says the same."""
 
 import gzip
+import html
 import itertools
 import random
 import re
@@ -181,6 +182,12 @@ def test_rest_and_page_of_a_large_study_say_what_they_leave_out(crowd, client, m
     assert page.status_code == 200
     assert f"of {len(whole['points'])} configurations are drawn" in re.sub(r"<[^>]*>", "", page.content.decode())
     assert client.get(f"/studies/{crowd.slug}/", {"n": "0"}).status_code == 400
+    asked = html.unescape(re.search(r"points\.json\?([^\"]*)", page.content.decode()).group(1))
+    saved = client.get(f"/studies/{crowd.slug}/points.json?{asked}").json()
+    assert (saved["points"], saved["thinned"]) == (body["points"], body["thinned"])
+    table = client.get(f"/studies/{crowd.slug}/points.csv").content.decode().splitlines()
+    assert len(table) == 1 + len(body["points"]) and "stands_for" in table[0]
+    assert client.get(f"/studies/{crowd.slug}/points.csv", {"n": "0"}).status_code == 400
     refused = client.get(f"/api/v1/studies/{crowd.slug}/frontier/", {"teacher": "A"})
     assert refused.status_code == 400 and "leave it out" in refused.json()["error"]["fields"]["teacher"][0]
 
