@@ -51,7 +51,9 @@ class WithdrawForm(forms.Form):
 class SupersedeForm(forms.Form):
     """A better one, and why it is better."""
 
-    by = forms.UUIDField(label=_("Id of the better one"), help_text=_("The last part of its page's address."))
+    by = forms.CharField(
+        label=_("The better one"), max_length=300, help_text=_("Its name@version, @version or its id.")
+    )
     reason = forms.CharField(label=_("Why it is better"), max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
 
 

@@ -20,6 +20,7 @@ from frontend.templatetags.figures import called
 from registry.models import Artifact, Membership, User
 from registry.selectors import artifact_search, artifacts, cards
 from registry.selectors.artifacts import ArtifactDetail
+from registry.selectors.versions import resolve
 from registry.services import accounts, licences, versions
 from registry.services import artifacts as services
 from registry.services.errors import Invalid, ServiceError
@@ -142,12 +143,24 @@ def supersede(request: HttpRequest, key: UUID) -> HttpResponse:
     artifact, form = found_of(request, key).artifact, SupersedeForm(request.POST)
 
     def write(actor: User, values: dict[str, Any]) -> None:
-        by = Artifact.objects.visible_to(request.user).filter(pk=values["by"]).first()
+        by = _named(request, artifact, values["by"])
         if by is None:
             raise Invalid({"by": f"{values['by']} is no artifact that you can see"})
         versions.supersede(actor=actor, artifact=artifact, by=by, reason=values["reason"])
 
     return _curated(request, artifact, form, write)
+
+
+def _named(request: HttpRequest, beside: Artifact, text: str) -> Artifact | None:
+    """What name@version, or @version of the same name, means in the project of `beside`; or what has the id `text`."""
+    handle, at, reference = text.strip().rpartition("@")
+    if at:
+        name = handle or beside.handle
+        return resolve(project=beside.project.slug, handle=name, reference=reference, user=request.user)
+    try:
+        return Artifact.objects.visible_to(request.user).filter(pk=UUID(text.strip())).first()
+    except ValueError:
+        return None
 
 
 @require_POST

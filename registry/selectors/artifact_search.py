@@ -64,12 +64,18 @@ class Facet:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """One page. `after` is the key of the next one, empty on the last."""
+    """One page. `after` is the key of the next one, empty on the last. `total`: how many match, at most `COUNTED`."""
 
     rows: tuple[Artifact, ...]
     facets: tuple[Facet, ...]
     after: str
     sort: str
+    total: int
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there may be more than `total`."""
+        return self.total >= COUNTED
 
 
 def matching(rows: QuerySet[Artifact], text: str) -> QuerySet[Artifact]:
@@ -96,11 +102,13 @@ def search(user: Reader, asked: Mapping[str, str]) -> Results:
     found = matching(seen, asked.get("q", ""))
     rows = _page(_chosen(found, chosen), sort, asked.get("after", ""))
     more = len(rows) > PAGE
+    of_all = _newest(_chosen(found, chosen), list(FACETS))
     return Results(
         rows=tuple(rows[:PAGE]),
-        facets=_facets(found, chosen),
+        facets=_facets(found, chosen, of_all),
         after=_key_after(rows[PAGE - 1], sort) if more else "",
         sort=sort,
+        total=len(of_all),
     )
 
 
@@ -174,12 +182,11 @@ def _key_after(row: Artifact, sort: str) -> str:
     return f"{value!r}~{row.pk}" if isinstance(value, float) else f"{value}~{row.pk}"
 
 
-def _facets(found: QuerySet[Artifact], chosen: Mapping[str, str]) -> tuple[Facet, ...]:
+def _facets(found: QuerySet[Artifact], chosen: Mapping[str, str], of_all: list[tuple[str, ...]]) -> tuple[Facet, ...]:
     """Each counted over what the other filters leave, so that the values one could change to are shown too.
 
-    Facets that nothing was chosen of leave the same rows, which are read once.
+    Facets that nothing was chosen of leave the same rows, which are read once: `of_all`.
     """
-    of_all = _newest(_chosen(found, chosen), list(FACETS))
     facets = []
     for place, name in enumerate(FACETS):
         if name in chosen:

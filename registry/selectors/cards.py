@@ -214,7 +214,8 @@ def basis(artifact: Artifact) -> str:
     if artifact.origin == "worker":
         return "metered by its workers"
     if artifact.evidence:
-        return f"the sum of {len(artifact.evidence)} uploaded records"
+        count = len(artifact.evidence)
+        return f"the sum of {count} uploaded record{'' if count == 1 else 's'}"
     return (
         f"stated, not measured here: {artifact.evidence_note}"
         if artifact.evidence_note

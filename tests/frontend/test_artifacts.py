@@ -118,6 +118,15 @@ def test_a_list_that_cannot_be_is_refused_with_a_sentence(client, member, severa
     assert 'role="alert"' in answer.content.decode()
 
 
+def test_the_list_counts_what_it_finds_and_dates_each(client, member, several):
+    client.force_login(member)
+    body = client.get(reverse("artifacts"), {"kind": "logit_cache"})
+    found = body.context["results"]
+    assert (found.total, found.bounded) == (len(found.rows), False)
+    assert f"{found.total} artifact" in body.content.decode()
+    assert f"{found.rows[0].created_at:%b %Y}" in body.content.decode()
+
+
 def test_the_list_keeps_its_choices_in_the_address(client, member, several):
     client.force_login(member)
     body = client.get(reverse("artifacts"), {"q": "cache", "kind": "logit_cache", "sort": "name"}).content.decode()
@@ -304,6 +313,21 @@ def test_a_better_one_is_named_by_form_and_the_page_leads_to_it(client, owner, s
     body = client.post(address, {"by": str(better.pk), "reason": "holds finer logits"}, follow=True).content.decode()
     assert f'Superseded by <a href="{better.get_absolute_url()}">' in body
     assert "holds finer logits" in body
+
+
+def test_a_better_version_is_named_as_people_write_it(client, owner, two_versions):
+    old, better = sorted(two_versions, key=lambda one: one.version)
+    client.force_login(owner)
+    said = {"by": f"@{better.version}", "reason": "finer"}
+    body = client.post(reverse("artifact_supersede", args=[old.pk]), said, follow=True).content.decode()
+    assert f'Superseded by <a href="{better.get_absolute_url()}">{better.handle}@{better.version}</a>' in body
+
+
+def test_the_records_of_its_energy_are_named_to_its_project_alone(client, member, stranger, cache):
+    Artifact.objects.filter(pk=cache.pk).update(evidence=["record-7"], origin="upload", sharing="shared")
+    inside, outside = (page(client, user, cache).content.decode() for user in (member, stranger))
+    assert "<code>record-7</code>" in inside and "record-7" not in outside
+    assert "the sum of 1 uploaded record." in inside
 
 
 def test_one_made_again_says_who_why_and_what_was_spent_again(client, member, owner, cache):
