@@ -152,12 +152,12 @@ def test_a_file_that_is_gone_is_404_with_a_sentence(api, traced, query):
     assert (response.status_code, "not in the storage" in response.json()["error"]["message"]) == (404, True)
 
 
-def test_a_damaged_file_is_404_with_a_sentence(api, traced, tmp_path):
-    bad = tmp_path / "trace.parquet"
-    bad.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
-    key, _ = storage.put_one(bad)
-    Trace.objects.filter(stage=traced).update(storage_key=key)
-    response = api.get(address(traced))
+def test_a_damaged_file_is_404_with_a_sentence(api, stage):
+    kept = scenes.add_trace(stage, [("cpu", "", second, 7.25, None) for second in range(9)])
+    store, folder = storage._open(kept.storage_key)
+    for path in store.glob(f"{folder}/*.parquet"):
+        store.pipe_file(path, b"PAR1" + bytes(100) + b"PAR1")
+    response = api.get(address(stage))
     assert (response.status_code, "cannot be read" in response.json()["error"]["message"]) == (404, True)
 
 

@@ -5,6 +5,8 @@ import random
 
 import pytest
 from django.db.models import Q
+from django.http import HttpRequest
+from rest_framework.request import Request
 
 from registry.api.serializers.artifacts import ArtifactSerializer, represented
 from registry.models import Artifact, Project
@@ -103,11 +105,15 @@ def test_others_are_found_by_fingerprint_and_by_dataset(reach):
     assert [row.id for row in reusable.of_dataset(reach, "hub/one", 4)] == list(newest.filter(dataset="hub/one")[:4])
 
 
-def test_what_is_shown_of_one_is_what_a_list_shows(study):
+def test_what_is_shown_of_one_is_what_a_list_shows(study, member, stranger):
     run = scenes.add_run(study)
     first = scenes.add_artifact(run)
-    for changes in ({}, {"superseded_by": first}):
+    for changes, user in (({}, member), ({"superseded_by": first}, member), ({}, stranger)):
         one = scenes.add_artifact(run, **changes)
+        asked = Request(HttpRequest())
+        asked.user, asked.auth = user, None
         mine = Reach(kind=one.kind, mine=(study.project_id,), others=False)
         (row,) = reusable.equal(mine, one.fingerprint, 1)
-        assert represented(row) == ArtifactSerializer(Artifact.objects.get(pk=one.pk)).data
+        listed = ArtifactSerializer(Artifact.objects.get(pk=one.pk), context={"request": asked}).data
+        assert represented(row, asked) == listed
+        assert (listed["made_by_run"] is None) == (user is stranger)
