@@ -8,6 +8,7 @@ from django.db.models import Min
 
 from registry.accounting.canonical import CanonicalError
 from registry.accounting.fingerprint import fingerprint
+from registry.accounting.stages import OUTPUT_OF_STAGE
 from registry.models import Artifact, ArtifactUse, AuditEvent, Run, User
 from registry.services import artifacts, licences, reuse
 from registry.services.errors import Conflict, Invalid
@@ -92,6 +93,7 @@ def _began_before(artifact: Artifact, run: Run) -> bool:
 def _book_made(item: Mapping[str, Any], run: Run, actor: User | None) -> None:
     made = _made_before(item, run)
     if made is None:
+        _check_charged_once(item, run)
         artifacts.declare(actor=actor, project=run.project, item=item, made_by_run=run)
         return
     stands = {"name": made.name, "evidence": made.evidence}
@@ -100,6 +102,19 @@ def _book_made(item: Mapping[str, Any], run: Run, actor: User | None) -> None:
     if changed := [name for name, value in stands.items() if name in item and item[name] != value]:
         said = f"The run has made {made.name} already, with another {', '.join(changed)}"
         raise Conflict(f"{said}; what is registered stays as it is.", artifact=str(made.pk))
+
+
+def _check_charged_once(item: Mapping[str, Any], run: Run) -> None:
+    """Refuse a stated energy beside the run's own records of that work: both would be charged. Raises `Invalid`."""
+    if item.get("production_energy_j") is None or item.get("evidence"):
+        return
+    kinds = [kind for kind, output in OUTPUT_OF_STAGE.items() if output is not None and output == item.get("kind")]
+    own = run.stages.filter(kind__in=kinds, artifact=None).order_by("id").values_list("record_id", flat=True)[:3]
+    if own:
+        named = ", ".join(own)
+        raise Invalid(
+            {"evidence": f"the run has records of that work, {named}: name them as evidence, or it is charged twice"}
+        )
 
 
 def _made_before(item: Mapping[str, Any], run: Run) -> Artifact | None:

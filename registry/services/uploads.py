@@ -438,9 +438,13 @@ def _same_run(existing: Run, study: Study, facts: Mapping[str, Any]) -> None:
 
 
 def _each(document: Mapping[str, Any], key: str, take: Any) -> list[Any]:
-    """Take every item of a list; the field names of a refusal are led by where it stands."""
+    """Take every item of a list; the field names of a refusal are led by where it stands.
+
+    Those with evidence come first, so that what they claim is no longer the run's own when the others are looked at.
+    """
     taken = []
-    for index, item in enumerate(document.get(key, [])):
+    items = enumerate(document.get(key, []))
+    for index, item in sorted(items, key=lambda pair: not (isinstance(pair[1], Mapping) and pair[1].get("evidence"))):
         with _at(f"{key}.{index}"):
             taken.append(take(item))
     return taken

@@ -78,8 +78,12 @@ def document(study, **artifact):
 
 
 def test_an_uploaded_artifact_of_a_simulated_run_is_marked(study, owner):
-    made = uploads.upload_run(actor=owner, document=document(study, production_energy_j=10.0)).run.made.get()
+    made = uploads.upload_run(actor=owner, document=document(study, evidence=[f"{study.slug}-1"])).run.made.get()
     assert made.simulated
+    body = document(study, production_energy_j=10.0, row_digests=["b"])
+    body["run"]["external_id"], body["stages"][0]["record_id"] = "z", f"{study.slug}-2"
+    with pytest.raises(Invalid, match="charged twice"):
+        uploads.upload_run(actor=owner, document=body)
 
 
 def test_an_uploaded_artifact_says_itself_that_it_was_simulated(study, owner):
