@@ -292,7 +292,9 @@ def _book(document: _Document, desk: _Desk) -> UploadResult:
     stages = _booked("stages", ledger.record_stages(entries, origin=origin, actor=actor))
     found = scores.record_scores([(run, score) for score in document.scores], origin=origin, actor=actor)
     booked = _booked("scores", [outcome for _, outcome in found])
-    for place, item in enumerate(document.artifacts):  # after the stages, which are their evidence
+    # After the stages, which are their evidence; those with evidence first, so that what they claim is no longer the
+    # run's own when the others are looked at.
+    for place, item in sorted(enumerate(document.artifacts), key=lambda one: not one[1].get("evidence")):
         with _at(f"artifacts.{place}"):
             run_artifacts.book(item, run, actor)
     if not created:
@@ -438,13 +440,9 @@ def _same_run(existing: Run, study: Study, facts: Mapping[str, Any]) -> None:
 
 
 def _each(document: Mapping[str, Any], key: str, take: Any) -> list[Any]:
-    """Take every item of a list; the field names of a refusal are led by where it stands.
-
-    Those with evidence come first, so that what they claim is no longer the run's own when the others are looked at.
-    """
+    """Take every item of a list; the field names of a refusal are led by where it stands."""
     taken = []
-    items = enumerate(document.get(key, []))
-    for index, item in sorted(items, key=lambda pair: not (isinstance(pair[1], Mapping) and pair[1].get("evidence"))):
+    for index, item in enumerate(document.get(key, [])):
         with _at(f"{key}.{index}"):
             taken.append(take(item))
     return taken
