@@ -70,8 +70,8 @@ def test_an_artifact_that_64_submissions_need_is_made_once_though_its_maker_is_k
     making = cache.maker_job
     logs = [tmp_path / "one.log", tmp_path / "two.log"]
 
-    # Somebody begins, is seen alive, and is killed; nobody reads its spool.
-    wait_for(lambda: Job.objects.get(pk=making.pk).progress and holder_of(making), 240, *logs)
+    # Somebody begins, is seen alive with energy measured, and is killed; nobody reads its spool.
+    wait_for(lambda: (Job.objects.get(pk=making.pk).progress or {}).get("energy_j") and holder_of(making), 240, *logs)
     victim = next(name for name, w in workers.items() if holder_of(making) in {p.pid for p in family_of(w)})
     assert making.run.jobs.get(kind="student_training").status == "waiting"
     kill_all(workers[victim])
