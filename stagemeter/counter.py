@@ -64,12 +64,21 @@ def knots(points: Sequence[GpuPoint], period_s: float, jitter_s: float = 0.0) ->
         earliest = max(a.t - a.doubt_s, b.t - period_s)
         moment = Knot((earliest + b.t) / 2, float(b.mj or 0), (b.t + b.doubt_s - earliest) / 2)
         before = _tick_before(a, b, moment, period_s, jitter_s)
-        if not found or found[-1].t < before.t - period_s / 2:  # it had stood still
+        if not found or _stood_still(found[-1], before, period_s):
             found.append(before)
         elif before.doubt_s < found[-1].doubt_s:
             found[-1] = before
         found.append(moment)
     return _with_ends(_sharpened(found, period_s, jitter_s), read, period_s) if read else []
+
+
+def _stood_still(last: Knot, before: Knot, period_s: float) -> bool:
+    """Whether a tick lies between the last move and the tick before the next; else the two knots are one tick.
+
+    Seen across a hole, the move may have been at any moment of a whole period: it is told apart only where that ends.
+    """
+    ends, begins = last.t + last.doubt_s, before.t - before.doubt_s
+    return last.t < before.t - period_s / 2 and ends + period_s / 20 < begins
 
 
 def _tick_before(a: GpuPoint, b: GpuPoint, moment: Knot, period_s: float, jitter_s: float) -> Knot:

@@ -312,3 +312,25 @@ def test_whatever_fails_no_figure_is_negative_or_beyond_its_bounds(parts, second
         assert energy.value_j <= 1.5 * 700 * (seconds + 0.7) + 1
     else:
         assert energy.flags
+
+
+@pytest.mark.parametrize(
+    ("first", "every_s", "resumed", "then_every_s", "end"),
+    [
+        (9.99693, 0.002226, 11.21337, 0.002056, 10.7971),
+        (9.91554, 0.002041, 11.21314, 0.002106, 10.9701),
+        (9.95288, 0.002213, 11.31328, 0.002112, 10.7187),
+        (9.9539, 0.002389, 11.01317, 0.002206, 10.897),
+    ],
+)
+def test_a_tick_seen_from_both_sides_of_a_hole_is_one(first, every_s, resumed, then_every_s, end):
+    """A sampler died, another began, and the stage ends in between: what its first read says, its first move says too.
+
+    The pace is known to a hundredth, so the two can come out a little further apart than they may be.
+    """
+    reads = [*every(every_s, first, 10.4), 10.4536, 10.5536, *every(then_every_s, resumed, resumed + 0.3)]
+    window = Window(start=first + 0.05, end=end, period_s=0.1)
+    energy = gpu_energy(ticking(STEADY, reads), window, DEVICE)
+    truth = STEADY.between_j(window.start, window.end)
+    assert energy.lower_j <= truth <= energy.upper_j
+    assert energy.value_j == pytest.approx(truth, rel=0.01)

@@ -123,9 +123,7 @@ def test_a_sampler_found_dead_at_the_end_is_read_once_more(spool_dir, gpu_host):
         os.kill(read_json(meter.folder / "start.json")["sampler"]["pid"], signal.SIGKILL)
         time.sleep(0.7)
     assert meter.record.gpu_energy_j == pytest.approx(200 * meter.record.duration_s, rel=0.5)
-    # Whoever reads once more has to be started first, and on a busy machine reads a little after the end.
-    late_j = 200 * 0.1
-    assert meter.record.gpu_energy_lower_j - late_j <= 200 * meter.record.duration_s <= meter.record.gpu_energy_upper_j
+    assert meter.record.gpu_energy_lower_j <= 200 * meter.record.duration_s <= meter.record.gpu_energy_upper_j
 
 
 def finished(spool_dir):
