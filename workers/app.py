@@ -31,7 +31,8 @@ from workers import recovery, tasks  # noqa: E402
 
 __all__ = ["app", "tasks"]
 
-REAP_EVERY_S = min(5.0, settings.LEASE_SECONDS * jobs.REAP_SHARE)
+# Half of what a lease leaves to it: the other half is for whoever takes over to be told and to begin.
+REAP_EVERY_S = min(5.0, settings.LEASE_SECONDS * jobs.REAP_SHARE / 2)
 
 logger = logging.getLogger(__name__)
 

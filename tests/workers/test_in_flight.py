@@ -104,6 +104,6 @@ def test_an_artifact_that_64_submissions_need_is_made_once_though_its_maker_is_k
     assert cache.production_energy_j == pytest.approx(sum(burnt_j))
 
 
-def test_a_lease_and_a_round_of_the_reaper_fit_into_the_lease_time(settings):
+def test_a_lease_a_round_of_the_reaper_and_a_beginning_fit_into_the_lease_time(settings):
     lease_s = (jobs._lease() - timezone.now()).total_seconds()
-    assert lease_s + app.REAP_EVERY_S <= settings.LEASE_SECONDS
+    assert lease_s + 2 * app.REAP_EVERY_S <= settings.LEASE_SECONDS  # the second half is for whoever takes over
